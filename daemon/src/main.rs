@@ -1,0 +1,2 @@
+//! The binary `esker`.
+fn main() {}

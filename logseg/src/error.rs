@@ -1,0 +1,47 @@
+use swiftclient::StoreError;
+
+use crate::SegmentId;
+
+/// What went wrong with the log, sorted by remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The store failed; its own words say whether to retry.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal's disk failed.
+    #[error("{what}: {source}")]
+    Journal {
+        /// Operation and file.
+        what: String,
+        /// The disk's answer.
+        source: std::io::Error,
+    },
+    /// Bytes that were durable are not what was written. Never believed, never skipped silently.
+    #[error("{segment}: damaged at byte {offset}: {reason}")]
+    Corrupt {
+        /// Segment that holds the bad bytes.
+        segment: SegmentId,
+        /// Offset of the bad entry, bytes.
+        offset: u64,
+        /// What did not hold.
+        reason: String,
+    },
+    /// Another writer owns the volume now (R2, R5). This one must acknowledge nothing more.
+    #[error("fenced: {holder}")]
+    Fenced {
+        /// Who holds it, as that holder described itself.
+        holder: String,
+    },
+    /// Neither journal nor store took the bytes (R10): the volume is read-only until restarted.
+    #[error("the volume is read-only: {reason}")]
+    ReadOnly {
+        /// The first failure.
+        reason: String,
+    },
+    /// No room, decided before anything was appended (R18).
+    #[error("no space left")]
+    Full,
+    /// The volume cannot be opened so; the text names what, where, and the overruling option.
+    #[error("{0}")]
+    Refused(String),
+}

@@ -1,0 +1,22 @@
+//! Every limit of the log, with its unit.
+
+/// Most file data in one frame, bytes decoded.
+pub const FRAME_BYTES: usize = 128 << 10;
+/// A data frame is checksummed in blocks of this many stored bytes, so that a small read checks
+/// only what it reads.
+pub const BLOCK_BYTES: usize = 4 << 10;
+/// Default and largest size of a chain segment, bytes (R18: min(16 MiB, capacity / 64)).
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Most bytes one transaction may append, frames and record together: a segment is rolled before a
+/// transaction begins when less than this is left, because a record never spans segments.
+pub const TRANSACTION_BYTES: u64 = 2 << 20;
+/// Zeros written ahead of the journal's end, bytes (DESIGN §8.4).
+pub const ZERO_AHEAD_BYTES: u64 = 256 << 10;
+/// Streams are pushed out by the journal thread each time this much waits, bytes (DESIGN §8.4).
+pub const WRITEOUT_BYTES: u64 = 4 << 20;
+/// Side ids reserved by one chain record (R7).
+pub const SIDE_IDS_RESERVED: u32 = 64;
+/// Segments read ahead in recovery (R20).
+pub const REPLAY_READ_AHEAD: usize = 32;
+/// Ids beyond the oldest unstored that may be stored or in flight (R19).
+pub const DESTAGE_WINDOW: u32 = 8;

@@ -1,0 +1,16 @@
+/// The object `volume`: what never changes about a volume. Written once at format (docs/format.md).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeHeader {
+    /// Identity of the volume.
+    pub uuid: [u8; 16],
+    /// Size at which chain segments are sealed, bytes.
+    pub segment_bytes: u64,
+    /// Whether the store's create-only put fences (probed at format).
+    pub fencing: bool,
+    /// Secret of the directory-name hash (R21).
+    pub name_secret: [u8; 16],
+    /// Key of the handles' MAC.
+    pub handle_key: [u8; 32],
+    /// The volume's data key, wrapped; `None` where the volume is not encrypted (R26).
+    pub wrapped_key: Option<Vec<u8>>,
+}

@@ -1,0 +1,62 @@
+//! The seam at file operations (DESIGN §10, simulation): every byte that must survive a machine
+//! goes through a [`Disk`]. [`os`] is the machine's; the simulator's loses, tears or reorders
+//! whatever was not yet fsynced.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Writes all of `pieces`, in order, at `offset`. After an error the file's bytes from
+    /// `offset` on are unspecified.
+    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
+    /// Reads up to `into.len()` bytes at `offset`; fewer only at the end of the file.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// fdatasync(2). Once it failed the file must never be trusted or synced again (R10).
+    fn sync_data(&self) -> io::Result<()>;
+    /// Starts write-out of a range without waiting (`sync_file_range(WRITE)`): no durability.
+    fn start_writeout(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// ftruncate(2).
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// fstat(2) size in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// True when empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// posix_fallocate(3) of `len` bytes from 0.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// A non-blocking exclusive flock(2), held until the last handle drops. `false`: another holds it.
+    fn try_lock(&self) -> io::Result<bool>;
+    /// (device, inode): two names are one file exactly when these agree.
+    fn identity(&self) -> io::Result<(u64, u64)>;
+}
+
+/// A file system's directory operations.
+pub trait Disk: Send + Sync {
+    /// Creates a file that must not exist, mode 0600, open for reading and writing.
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens an existing file for reading.
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// link(2): fails with `AlreadyExists` and never replaces. `CrossesDevices` across file systems.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// rename(2). Only for setting things aside, never for publishing (R12).
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// unlink(2).
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+    /// fsync(2) of a directory: makes creations, links, renames and unlinks in it durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// mkdir -p; the parents' entries are made durable too.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Names in a directory, `.` and `..` left out, unsorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// faccessat(2) F_OK: one system call, no allocation beyond the path.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// (total, free to this process) bytes of the file system that holds `path`.
+    fn capacity(&self, path: &Path) -> io::Result<(u64, u64)>;
+}

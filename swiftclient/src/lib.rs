@@ -1,0 +1,22 @@
+//! Objects by name, and what the store truthfully said about them.
+//!
+//! The lowest storey. It puts, gets, lists and deletes whole objects, in a directory or in memory
+//! (Swift and S3 come later), and it holds the *seams*: the only doors through which this workspace
+//! reaches a disk, a clock, dice or a thread.
+//!
+//! It must never know: segments, records, inodes, protocols.
+//!
+//! Invariants
+//! 1. `put_new` never replaces an object.
+//! 2. Only [`StoreError::NotFound`] means *definitely absent* (R3). Everything else means "don't know".
+//! 3. After [`StoreError::Unknown`] the caller must read back before it believes either outcome.
+
+pub mod disk;
+mod error;
+mod name;
+pub mod seam;
+mod store;
+
+pub use error::StoreError;
+pub use name::ObjectName;
+pub use store::{Capacity, ObjectInfo, ObjectStore, ObjectWriter, StoreClass, StoreFuture};

@@ -1,0 +1,82 @@
+//! Clock and dice: the only places where this workspace asks the machine for time or chance.
+//!
+//! Everything above takes an [`Env`]; the simulator gives one with virtual time and seeded dice.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Time, wall and monotonic.
+pub trait Clock: Send + Sync {
+    /// Wall time since 1970-01-01 UTC. May step backwards.
+    fn wall(&self) -> Duration;
+    /// Never goes back; the origin is arbitrary.
+    fn monotonic(&self) -> Duration;
+}
+
+/// Chance.
+pub trait Dice: Send + Sync {
+    /// Fills `out` with random bytes fit for keys, nonces and verifiers.
+    fn fill(&self, out: &mut [u8]);
+}
+
+/// The seams of one process.
+#[derive(Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub dice: Arc<dyn Dice>,
+}
+
+impl Env {
+    /// The machine's own clock and dice.
+    pub fn real() -> Self {
+        Self { clock: Arc::new(RealClock::new()), dice: Arc::new(RealDice) }
+    }
+
+    /// A random `u64`.
+    pub fn random_u64(&self) -> u64 {
+        let mut b = [0; 8];
+        self.dice.fill(&mut b);
+        u64::from_le_bytes(b)
+    }
+}
+
+struct RealClock {
+    start: Instant,
+}
+
+impl RealClock {
+    #[allow(clippy::disallowed_methods)] // the seam itself
+    fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Clock for RealClock {
+    #[allow(clippy::disallowed_methods)] // the seam itself
+    fn wall(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+    #[allow(clippy::disallowed_methods)] // the seam itself
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+struct RealDice;
+
+impl Dice for RealDice {
+    fn fill(&self, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            // SAFETY: the pointer and length are those of a live, writable slice.
+            let n = unsafe { libc::getrandom(out.as_mut_ptr().cast(), out.len(), 0) };
+            // getrandom(2) without flags fails only by EINTR once the pool is initialised.
+            if n > 0 {
+                out = &mut out[usize::try_from(n).unwrap_or(0)..];
+            }
+        }
+    }
+}
