@@ -194,7 +194,12 @@ impl Volume {
     }
 
     /// Value of an extended attribute.
-    pub async fn getxattr(&self, caller: &Caller, id: FileId, name: &[u8]) -> Result<Bytes, FsError> {
+    pub async fn getxattr(
+        &self,
+        caller: &Caller,
+        id: FileId,
+        name: &[u8],
+    ) -> Result<Bytes, FsError> {
         todo!()
     }
 

@@ -11,5 +11,5 @@
 
 mod standin;
 
-pub use logseg::Seq;
+pub use logseg::{Codec, Frame, Location, LogError, Owner, SegmentId, Seq, SyncMode, VolumeHeader};
 pub use standin::*;

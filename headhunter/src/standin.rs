@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use logseg::{Location, LogError, Owner, SegmentId, Seq};
+use logseg::{Codec, Frame, Location, LogError, SegmentId, Seq, SyncMode, VolumeHeader};
 use parking_lot::{Mutex, RwLock};
 use swiftclient::seam::Env;
 
@@ -86,10 +86,9 @@ impl View {
         if from >= to {
             return Ok(Vec::new());
         }
-        let items = self.map.range::<[u8], _>((
-            std::ops::Bound::Included(from),
-            std::ops::Bound::Excluded(to),
-        ));
+        let items = self
+            .map
+            .range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)));
         Ok(items.take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
@@ -98,10 +97,9 @@ impl View {
         if from >= to {
             return Ok(None);
         }
-        let mut items = self.map.range::<[u8], _>((
-            std::ops::Bound::Included(from),
-            std::ops::Bound::Excluded(to),
-        ));
+        let mut items = self
+            .map
+            .range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)));
         Ok(items.next_back().map(|(k, v)| (k.clone(), v.clone())))
     }
 }
@@ -164,16 +162,16 @@ impl Txn<'_> {
         self.writes.insert(key.into(), None);
     }
 
-    /// Appends a data frame that [`Frame::new`] prepared outside the lock. It becomes part of the
+    /// Appends a data frame that [`Frame::data`] prepared outside the lock. It becomes part of the
     /// log only if the transaction commits, in the same segment as its record.
     pub fn append(&mut self, frame: &Frame) -> Location {
         let n = self.index.inner.next_offset.fetch_add(8, Ordering::Relaxed);
         let location = Location {
             segment: SegmentId::chain(1, u32::try_from(n >> 24).unwrap_or(0)),
             offset: u32::try_from(n & 0xff_ffff).unwrap_or(0),
-            stored: u32::try_from(frame.data.len()).unwrap_or(0),
+            stored: u32::try_from(frame.len()).unwrap_or(0),
         };
-        self.frames.push((location, frame.data.clone()));
+        self.frames.push((location, frame.decoded().clone()));
         location
     }
 
@@ -204,29 +202,6 @@ impl Txn<'_> {
     }
 }
 
-/// File data made ready for the log outside every lock: compressed where that pays, checksummed.
-#[derive(Clone)]
-pub struct Frame {
-    data: Bytes,
-}
-
-impl Frame {
-    /// Prepares at most `logseg` FRAME_BYTES (128 KiB) of file data of `owner`.
-    pub fn new(_owner: Owner, data: Bytes) -> Self {
-        Self { data }
-    }
-
-    /// Decoded length, bytes.
-    pub fn len(&self) -> usize {
-        self.data.len()
-    }
-
-    /// True when it holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
-    }
-}
-
 /// What a caller wants to do, for admission (R16, R18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
@@ -237,15 +212,6 @@ pub enum Intent {
     },
     /// Removes or truncates: may use the reserve.
     Shrink,
-}
-
-/// How a sync may be carried out (DESIGN §8.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncMode {
-    /// The caller's thread has nothing else to do: it may write and fdatasync itself.
-    Inline,
-    /// Leave it to the journal thread.
-    Queued,
 }
 
 /// The index of one volume. Clones share it.
@@ -371,6 +337,23 @@ impl Index {
     /// Room of the volume in bytes, reserve left out (statfs).
     pub fn room(&self) -> Room {
         Room { total: 1 << 40, free: 1 << 39 }
+    }
+
+    /// How this volume's frames are to be stored: the argument of [`Frame::data`].
+    pub fn codec(&self) -> Codec {
+        Codec::Stored
+    }
+
+    /// The volume's constants: name-hash secret, handle key, uuid.
+    pub fn header(&self) -> VolumeHeader {
+        VolumeHeader {
+            uuid: [7; 16],
+            segment_bytes: 16 << 20,
+            fencing: true,
+            name_secret: [7; 16],
+            handle_key: [7; 32],
+            wrapped_key: None,
+        }
     }
 
     /// The seams.

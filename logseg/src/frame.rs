@@ -30,6 +30,11 @@ impl Frame {
         Self { owner, decoded: bytes }
     }
 
+    /// The decoded bytes.
+    pub fn decoded(&self) -> &Bytes {
+        &self.decoded
+    }
+
     /// Decoded length, bytes.
     pub fn len(&self) -> usize {
         self.decoded.len()

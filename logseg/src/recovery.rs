@@ -91,7 +91,11 @@ impl Recovery {
 
     /// Begins to read the chain at `start`. Takes the locks first (R2: `lock/<epoch>`), so that a
     /// second server is refused with a message that names the holder.
-    pub async fn begin(config: LogConfig, header: VolumeHeader, start: Start) -> Result<Self, LogError> {
+    pub async fn begin(
+        config: LogConfig,
+        header: VolumeHeader,
+        start: Start,
+    ) -> Result<Self, LogError> {
         todo!()
     }
 
