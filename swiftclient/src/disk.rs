@@ -2,11 +2,38 @@
 //! goes through a [`Disk`]. [`os`] is the machine's; the simulator's loses, tears or reorders
 //! whatever was not yet fsynced.
 
+pub mod os;
+
+pub use os::OsDisk;
+
 use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// (device, inode): two names are one file exactly when these agree.
+pub type Identity = (u64, u64);
+
+/// What stands behind a name in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Anything else: symbolic link, socket, fifo, device.
+    Other,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name alone, without the directory.
+    pub name: PathBuf,
+    /// What it is.
+    pub kind: EntryKind,
+}
 
 /// An open file.
 pub trait DiskFile: Send + Sync {
@@ -27,12 +54,14 @@ pub trait DiskFile: Send + Sync {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+    /// True for a regular file: a directory, too, can be opened for reading.
+    fn is_regular(&self) -> io::Result<bool>;
     /// posix_fallocate(3) of `len` bytes from 0.
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// A non-blocking exclusive flock(2), held until the last handle drops. `false`: another holds it.
     fn try_lock(&self) -> io::Result<bool>;
     /// (device, inode): two names are one file exactly when these agree.
-    fn identity(&self) -> io::Result<(u64, u64)>;
+    fn identity(&self) -> io::Result<Identity>;
 }
 
 /// A file system's directory operations.
@@ -55,6 +84,11 @@ pub trait Disk: Send + Sync {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Names in a directory, `.` and `..` left out, unsorted.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// The same with what each name is.
+    fn entries(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// stat(2): (device, inode) of a file or directory by name. A directory whose identity changed
+    /// is another one: its file system was unmounted, or something was mounted over it.
+    fn identity(&self, path: &Path) -> io::Result<Identity>;
     /// faccessat(2) F_OK: one system call, no allocation beyond the path.
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// (total, free to this process) bytes of the file system that holds `path`.

@@ -11,12 +11,18 @@
 //! 2. Only [`StoreError::NotFound`] means *definitely absent* (R3). Everything else means "don't know".
 //! 3. After [`StoreError::Unknown`] the caller must read back before it believes either outcome.
 
+pub mod directory;
 pub mod disk;
 mod error;
+pub mod limits;
+mod local;
+pub mod memory;
 mod name;
 pub mod seam;
 mod store;
 
+pub use directory::Directory;
 pub use error::StoreError;
+pub use memory::Memory;
 pub use name::ObjectName;
 pub use store::{Capacity, ObjectInfo, ObjectStore, ObjectWriter, StoreClass, StoreFuture};

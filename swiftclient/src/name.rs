@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 /// The name of one object: 1–255 bytes of `[A-Za-z0-9._-]`, in parts divided by `/`; no part empty,
 /// `.` or `..`. So it is a legal S3 key, Swift object name and relative path alike.
@@ -26,5 +26,11 @@ impl ObjectName {
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for ObjectName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
