@@ -2,9 +2,14 @@
 //! goes through a [`Disk`]. [`os`] is the machine's; the simulator's loses, tears or reorders
 //! whatever was not yet fsynced.
 
+pub mod omit;
 pub mod os;
+pub mod plan;
+pub mod sim;
 
+pub use omit::Omitting;
 pub use os::OsDisk;
+pub use sim::SimDisk;
 
 use std::{
     io,
@@ -80,8 +85,34 @@ pub trait Disk: Send + Sync {
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// fsync(2) of a directory: makes creations, links, renames and unlinks in it durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// mkdir(2), mode 0700: one level, not yet durable.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// mkdir -p; the parents' entries are made durable too.
-    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut at = path;
+        while !at.as_os_str().is_empty() && !self.exists(at)? {
+            missing.push(at);
+            at = at.parent().unwrap_or(Path::new(""));
+        }
+        for dir in missing.iter().rev() {
+            match self.create_dir(dir) {
+                // Another made it meanwhile; its entry may not be durable yet, so sync it too.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+            self.sync_dir(parent_of(dir))?;
+        }
+        if missing.is_empty() {
+            // A maker that was killed may have left the entry unsynced.
+            match self.sync_dir(parent_of(path)) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
+        }
+        // A plain file of that name is an error here, not at the first use.
+        self.entries(path).map(drop)
+    }
     /// Names in a directory, `.` and `..` left out, unsorted.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// The same with what each name is.
@@ -93,4 +124,13 @@ pub trait Disk: Send + Sync {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// (total, free to this process) bytes of the file system that holds `path`.
     fn capacity(&self, path: &Path) -> io::Result<(u64, u64)>;
+}
+
+/// The directory that holds `path`; "." for a bare name.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        Some(_) => Path::new("."),
+        None => path,
+    }
 }

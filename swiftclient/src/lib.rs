@@ -11,6 +11,7 @@
 //! 2. Only [`StoreError::NotFound`] means *definitely absent* (R3). Everything else means "don't know".
 //! 3. After [`StoreError::Unknown`] the caller must read back before it believes either outcome.
 
+pub mod conformance;
 pub mod directory;
 pub mod disk;
 mod error;

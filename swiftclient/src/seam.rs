@@ -2,6 +2,8 @@
 //!
 //! Everything above takes an [`Env`]; the simulator gives one with virtual time and seeded dice.
 
+pub mod sim;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,6 +23,26 @@ pub trait Dice: Send + Sync {
     fn fill(&self, out: &mut [u8]);
 }
 
+impl dyn Dice + '_ {
+    /// A random `u64`.
+    pub fn next_u64(&self) -> u64 {
+        let mut b = [0; 8];
+        self.fill(&mut b);
+        u64::from_le_bytes(b)
+    }
+
+    /// A random number below `n`, as good as even (bias below n / 2⁶⁴); 0 where `n` is 0.
+    pub fn below(&self, n: u64) -> u64 {
+        let wide = u128::from(self.next_u64()) * u128::from(n);
+        u64::try_from(wide >> 64).unwrap_or(0)
+    }
+
+    /// True `per_mille` times in a thousand.
+    pub fn chance(&self, per_mille: u64) -> bool {
+        self.below(1000) < per_mille
+    }
+}
+
 /// The seams of one process.
 #[derive(Clone)]
 pub struct Env {
@@ -38,9 +60,7 @@ impl Env {
 
     /// A random `u64`.
     pub fn random_u64(&self) -> u64 {
-        let mut b = [0; 8];
-        self.dice.fill(&mut b);
-        u64::from_le_bytes(b)
+        self.dice.next_u64()
     }
 }
 

@@ -176,31 +176,8 @@ impl Disk for OsDisk {
         sys::fsync(&fd).map_err(io::Error::from)
     }
 
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut missing = Vec::new();
-        let mut at = path;
-        while !at.as_os_str().is_empty() && !self.exists(at)? {
-            missing.push(at);
-            at = at.parent().unwrap_or(Path::new(""));
-        }
-        for dir in missing.iter().rev() {
-            match uninterrupted(|| sys::mkdirat(CWD, *dir, Mode::RWXU)) {
-                Ok(()) => {}
-                // Another made it meanwhile; its entry may not be durable yet, so sync it too.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
-            self.sync_dir(parent_of(dir))?;
-        }
-        if missing.is_empty() {
-            // A maker that was killed may have left the entry unsynced.
-            match self.sync_dir(parent_of(path)) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-                other => other?,
-            }
-        }
-        // A plain file of that name is an error here, not at the first use.
-        open(path, OFlags::RDONLY | OFlags::DIRECTORY).map(drop)
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        uninterrupted(|| sys::mkdirat(CWD, path, Mode::RWXU))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -240,15 +217,6 @@ impl Disk for OsDisk {
     fn capacity(&self, path: &Path) -> io::Result<(u64, u64)> {
         let s = uninterrupted(|| sys::statvfs(path))?;
         Ok((s.f_blocks.saturating_mul(s.f_frsize), s.f_bavail.saturating_mul(s.f_frsize)))
-    }
-}
-
-/// The directory that holds `path`; "." for a bare name.
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        Some(_) => Path::new("."),
-        None => path,
     }
 }
 

@@ -8,7 +8,7 @@ fn scratch() -> tempfile::TempDir {
 fn writes_more_pieces_than_one_call_takes() {
     let dir = scratch();
     let file = OsDisk.create_new(&dir.path().join("f")).unwrap();
-    let bytes: Vec<u8> = (0..5000u32).flat_map(|i| i.to_le_bytes()).collect();
+    let bytes: Vec<u8> = (0..5000u32).flat_map(u32::to_le_bytes).collect();
     let pieces: Vec<&[u8]> = bytes.chunks(4).collect();
     file.write_at(7, &pieces).unwrap();
     let mut back = vec![0; bytes.len() + 100];
