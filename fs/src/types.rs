@@ -1,42 +1,6 @@
 use bytes::Bytes;
 use headhunter::{RequestTag, Seq};
-
-/// Identity of an inode as handles carry it: never reused (DESIGN §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId {
-    /// Inode number; the root directory is 1.
-    pub ino: u64,
-    /// Epoch of creation.
-    pub generation: u32,
-}
-
-/// Nanoseconds since 1970-01-01 UTC are `sec * 10⁹ + nsec`; `nsec` < 10⁹.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp {
-    /// Seconds, negative before 1970.
-    pub sec: i64,
-    /// Nanoseconds within the second.
-    pub nsec: u32,
-}
-
-/// What an inode is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Regular file.
-    File,
-    /// Directory.
-    Directory,
-    /// Symbolic link.
-    Symlink,
-    /// Block device.
-    Block,
-    /// Character device.
-    Char,
-    /// Named pipe.
-    Fifo,
-    /// Unix socket.
-    Socket,
-}
+pub use inode::{FileId, Kind, Timestamp};
 
 /// Attributes of an inode, all of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

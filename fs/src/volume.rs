@@ -1,248 +1,132 @@
-use bytes::Bytes;
-use headhunter::{Index, RequestTag, Seq, SyncMode};
+use std::sync::Arc;
 
-use crate::*;
+use headhunter::{Index, RequestTag, Seq, SyncMode};
+use inode::{Files, Report, Tuning};
+
+use crate::{
+    Done, FileId, FsError, VolumeStat,
+    convert::recall,
+    driver::{Stop, failed},
+};
 
 /// One mounted volume. Clones share it.
 #[derive(Clone)]
 pub struct Volume {
-    index: Index,
+    files: Arc<Files>,
+    root: FileId,
 }
 
 /// Largest file, bytes: 8 EiB − 1 (offsets are signed 64-bit on every client).
-pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
+pub const MAX_FILE_BYTES: u64 = inode::limits::MAX_FILE_BYTES;
 /// Longest name, bytes.
-pub const NAME_BYTES: usize = 255;
+pub const NAME_BYTES: usize = inode::limits::NAME_BYTES;
 /// Longest symlink target, bytes (PATH_MAX − 1).
-pub const TARGET_BYTES: usize = 4095;
+pub const TARGET_BYTES: usize = inode::limits::TARGET_BYTES;
+/// Room that a new inode with its name is taken to need, bytes (statfs only).
+const INODE_BYTES: u64 = 1_024;
 
-#[allow(unused_variables, clippy::todo)]
 impl Volume {
     /// Opens the files of `index`. An empty index is formatted: a root directory (inode 1) owned by
     /// `root_owner` (uid, gid), mode 0755.
     pub async fn open(index: Index, root_owner: (u32, u32)) -> Result<Self, FsError> {
-        todo!()
+        Self::open_tuned(index, root_owner, Tuning::default()).await
+    }
+
+    /// As [`Volume::open`], with limits that a test can meet.
+    pub async fn open_tuned(
+        index: Index,
+        root_owner: (u32, u32),
+        tuning: Tuning,
+    ) -> Result<Self, FsError> {
+        let files = Files::open(index, root_owner, tuning).await.map_err(|e| failed(&e))?;
+        let files = Arc::new(files);
+        // The root's generation is the epoch of its formatting.
+        let mut volume = Self { files, root: FileId { ino: inode::ROOT, generation: 0 } };
+        let found = volume.look(|view| volume.named(view, inode::ROOT)).await;
+        volume.root = found.map_err(|f| f.error)?.0.id;
+        Ok(volume)
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// The root directory.
     pub fn root(&self) -> FileId {
-        todo!()
-    }
-
-    /// Attributes. `Stale` exactly when the inode is gone or of another generation.
-    pub async fn getattr(&self, id: FileId) -> Result<Attributes, FsError> {
-        todo!()
-    }
-
-    /// Sets attributes; with `guard`, only if ctime equals it (else `NotSync`).
-    pub async fn setattr(
-        &self,
-        cx: &Context,
-        id: FileId,
-        set: SetAttributes,
-        guard: Option<Timestamp>,
-    ) -> Result<Changed, Failure> {
-        todo!()
-    }
-
-    /// Looks `name` up (`.` and `..` too). Gives object and directory of one moment.
-    pub async fn lookup(
-        &self,
-        caller: &Caller,
-        dir: FileId,
-        name: &[u8],
-    ) -> Result<(Attributes, Attributes), Failure> {
-        todo!()
-    }
-
-    /// Which of `want`'s bits the caller has.
-    pub async fn access(
-        &self,
-        caller: &Caller,
-        id: FileId,
-        want: Access,
-    ) -> Result<(Access, Attributes), Failure> {
-        todo!()
-    }
-
-    /// Target of a symlink. `Inval` for anything else.
-    pub async fn readlink(
-        &self,
-        caller: &Caller,
-        id: FileId,
-    ) -> Result<(Bytes, Attributes), Failure> {
-        todo!()
-    }
-
-    /// At most `count` bytes at `offset`; short only at the end of the file.
-    pub async fn read(
-        &self,
-        caller: &Caller,
-        id: FileId,
-        offset: u64,
-        count: u32,
-    ) -> Result<ReadData, Failure> {
-        todo!()
-    }
-
-    /// Writes all of `data` at `offset`; clears setuid/setgid as POSIX says. Unstable until synced.
-    pub async fn write(
-        &self,
-        cx: &Context,
-        id: FileId,
-        offset: u64,
-        data: Bytes,
-    ) -> Result<Changed, Failure> {
-        todo!()
-    }
-
-    /// Makes or opens a regular file.
-    pub async fn create(
-        &self,
-        cx: &Context,
-        dir: FileId,
-        name: &[u8],
-        how: CreateHow,
-    ) -> Result<Made, Failure> {
-        todo!()
-    }
-
-    /// Makes a directory.
-    pub async fn mkdir(
-        &self,
-        cx: &Context,
-        dir: FileId,
-        name: &[u8],
-        set: SetAttributes,
-    ) -> Result<Made, Failure> {
-        todo!()
-    }
-
-    /// Makes a symlink.
-    pub async fn symlink(
-        &self,
-        cx: &Context,
-        dir: FileId,
-        name: &[u8],
-        target: &[u8],
-        set: SetAttributes,
-    ) -> Result<Made, Failure> {
-        todo!()
-    }
-
-    /// Makes a device, fifo or socket.
-    pub async fn mknod(
-        &self,
-        cx: &Context,
-        dir: FileId,
-        name: &[u8],
-        kind: NodeKind,
-        set: SetAttributes,
-    ) -> Result<Made, Failure> {
-        todo!()
-    }
-
-    /// Removes a name that is not a directory.
-    pub async fn remove(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Changed, Failure> {
-        todo!()
-    }
-
-    /// Removes an empty directory.
-    pub async fn rmdir(&self, cx: &Context, dir: FileId, name: &[u8]) -> Result<Changed, Failure> {
-        todo!()
-    }
-
-    /// Renames, replacing the target as rename(2) does.
-    pub async fn rename(
-        &self,
-        cx: &Context,
-        from_dir: FileId,
-        from: &[u8],
-        to_dir: FileId,
-        to: &[u8],
-    ) -> Result<Moved, Failure> {
-        todo!()
-    }
-
-    /// Adds a hard link `name` in `dir` to `file`. Gives the file's and the directory's attributes.
-    pub async fn link(
-        &self,
-        cx: &Context,
-        file: FileId,
-        dir: FileId,
-        name: &[u8],
-    ) -> Result<Moved, Failure> {
-        todo!()
-    }
-
-    /// Entries after `cookie` (0: from the start), at most `limit` of them; with attributes if
-    /// `plus`. Any cookie is good for ever (R21).
-    pub async fn readdir(
-        &self,
-        caller: &Caller,
-        dir: FileId,
-        cookie: u64,
-        limit: usize,
-        plus: bool,
-    ) -> Result<DirPage, Failure> {
-        todo!()
+        self.root
     }
 
     /// Room and numbers.
     pub async fn statfs(&self) -> Result<VolumeStat, FsError> {
-        todo!()
-    }
-
-    /// Value of an extended attribute.
-    pub async fn getxattr(
-        &self,
-        caller: &Caller,
-        id: FileId,
-        name: &[u8],
-    ) -> Result<Bytes, FsError> {
-        todo!()
-    }
-
-    /// Sets (or with `None` removes) an extended attribute. `create`/`replace` as in setxattr(2).
-    pub async fn setxattr(
-        &self,
-        cx: &Context,
-        id: FileId,
-        name: &[u8],
-        value: Option<&[u8]>,
-        create: bool,
-        replace: bool,
-    ) -> Result<Changed, Failure> {
-        todo!()
-    }
-
-    /// Names of the extended attributes.
-    pub async fn listxattr(&self, caller: &Caller, id: FileId) -> Result<Vec<Bytes>, FsError> {
-        todo!()
-    }
-
-    /// The seq that makes everything done to `id` durable (COMMIT waits for this, not the newest).
-    pub async fn last_seq_of(&self, id: FileId) -> Result<(Seq, Wcc), Failure> {
-        todo!()
+        let found = self.look(|view| self.files().inodes(view).map_err(Stop::from)).await;
+        let (inodes, _view) = found.map_err(|f| f.error)?;
+        let room = self.index().room();
+        let free_files = room.free / INODE_BYTES;
+        Ok(VolumeStat {
+            total_bytes: room.total,
+            free_bytes: room.free,
+            total_files: inodes.saturating_add(free_files),
+            free_files,
+        })
     }
 
     /// Waits until everything up to `seq` is durable.
     pub async fn sync(&self, seq: Seq, mode: SyncMode) -> Result<(), FsError> {
-        todo!()
+        if self.is_durable(seq) {
+            return Ok(());
+        }
+        self.index().sync(seq, mode).await.map_err(|e| failed(&e))
     }
 
     /// True when `seq` is durable already.
     pub fn is_durable(&self, seq: Seq) -> bool {
-        self.index.durable_seq() >= seq
+        self.index().durable_seq() >= seq
     }
 
     /// A committed request, if it is remembered (R23).
     pub fn remembered(&self, tag: &RequestTag) -> Option<Done> {
-        todo!()
+        recall(&self.index().remembered(tag)?)
     }
 
     /// Changes whenever unstable bytes may have been dropped without the process ending (R24).
+    ///
+    /// It stays 0: what is committed and not durable is kept in memory until it is durable or the
+    /// volume turns read-only (R10), and then syncs fail rather than forget.
     pub fn dropped_unstable(&self) -> u64 {
         0
+    }
+
+    /// Keeps `id` alive, with or without a name, until [`Volume::release`]: an open file of a face
+    /// that knows opens. `Stale` if it is gone already.
+    pub async fn hold(&self, id: FileId) -> Result<(), FsError> {
+        match self.files().hold(id).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(FsError::Stale),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// Gives one [`Volume::hold`] back.
+    pub async fn release(&self, id: FileId) -> Result<(), FsError> {
+        self.files().release(id).await.map_err(|e| failed(&e))
+    }
+
+    /// Goes on with work that operations left behind (R22: extents of large files that were
+    /// removed or cut, orphans after the grace time), one transaction's worth. True if there may be
+    /// more that can be done now. The server calls it while it has nothing better to do; other
+    /// operations do a little of it too.
+    pub async fn tend(&self) -> Result<bool, FsError> {
+        self.files().tend().await.map_err(|e| failed(&e))
+    }
+
+    /// Walks everything and lists what does not hold. The memory it needs grows with the number of
+    /// inodes and names (about 100 bytes each).
+    pub async fn check(&self) -> Result<Report, FsError> {
+        inode::check(self.files()).await.map_err(|e| failed(&e))
+    }
+
+    /// Names refused because 256 others of the directory share their hash (R21).
+    pub fn hash_full(&self) -> u64 {
+        self.files().hash_full()
     }
 }

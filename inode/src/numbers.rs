@@ -1,0 +1,119 @@
+use headhunter::{Abort, Index, LogError, Seq};
+use parking_lot::Mutex;
+
+use crate::{
+    Fault,
+    files::{get_counter, put_counter, sync, transact},
+    key,
+    limits::{NUMBERS_BLOCK, NUMBERS_LOW},
+};
+
+/// Hands out inode numbers from blocks whose reserving record is durable. Each mount begins a
+/// block of its own, so a number is never given twice even if the record that used it was lost.
+pub(crate) struct Numbers {
+    state: Mutex<State>,
+}
+
+struct State {
+    next: u64,
+    end: u64,
+    /// Numbers that came back unused.
+    spare: Vec<u64>,
+    /// The block after this one: reserved, perhaps not durable yet.
+    ahead: Option<Block>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Block {
+    start: u64,
+    seq: Seq,
+}
+
+/// Most unused numbers that are remembered.
+const SPARE: usize = 1_024;
+
+impl Numbers {
+    /// Reserves this mount's first block, durably.
+    pub(crate) async fn open(index: &Index) -> Result<Self, LogError> {
+        let block = reserve(index).await?;
+        sync(index, block.seq).await?;
+        let state = State {
+            next: block.start,
+            end: block.start + NUMBERS_BLOCK,
+            spare: Vec::new(),
+            ahead: None,
+        };
+        Ok(Self { state: Mutex::new(state) })
+    }
+
+    /// A number never handed out before.
+    pub(crate) async fn take(&self, index: &Index) -> Result<u64, LogError> {
+        loop {
+            let ahead = {
+                let mut s = self.state.lock();
+                if let Some(ino) = s.spare.pop() {
+                    return Ok(ino);
+                }
+                if s.next < s.end {
+                    let ino = s.next;
+                    s.next += 1;
+                    let low = s.end - s.next < NUMBERS_LOW && s.ahead.is_none();
+                    drop(s);
+                    if low {
+                        self.reserve_ahead(index);
+                    }
+                    return Ok(ino);
+                }
+                s.ahead
+            };
+            let block = match ahead {
+                Some(block) => block,
+                None => reserve(index).await?,
+            };
+            sync(index, block.seq).await?;
+            let mut s = self.state.lock();
+            if s.next >= s.end && (s.ahead.is_none() || s.ahead == Some(block)) {
+                (s.next, s.end) = (block.start, block.start + NUMBERS_BLOCK);
+                s.ahead = None;
+            }
+        }
+    }
+
+    /// Takes a number back that no transaction used.
+    pub(crate) fn give_back(&self, ino: u64) {
+        let mut s = self.state.lock();
+        if s.spare.len() < SPARE {
+            s.spare.push(ino);
+        }
+    }
+
+    /// Reserves the next block without waiting; where that is not possible now, the next caller
+    /// tries again.
+    fn reserve_ahead(&self, index: &Index) {
+        if let Ok(committed) = index.transact(|txn| next_block(txn).map_err(abort)) {
+            let block = Block { start: committed.value, seq: committed.seq };
+            let mut s = self.state.lock();
+            if s.ahead.is_none() {
+                s.ahead = Some(block);
+            }
+        }
+    }
+}
+
+async fn reserve(index: &Index) -> Result<Block, LogError> {
+    let (start, seq) = transact(index, |txn| Ok((next_block(txn)?, txn.seq()))).await?;
+    Ok(Block { start, seq })
+}
+
+fn next_block(txn: &mut headhunter::Txn<'_>) -> Result<u64, Fault> {
+    let start = get_counter(txn, key::NEXT_NUMBER)?;
+    put_counter(txn, key::NEXT_NUMBER, start.saturating_add(NUMBERS_BLOCK));
+    Ok(start)
+}
+
+fn abort(fault: Fault) -> Abort<Fault> {
+    match fault {
+        Fault::Miss(miss) => Abort::Miss(miss),
+        other => Abort::Refused(other),
+    }
+}
