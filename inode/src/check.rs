@@ -38,13 +38,11 @@ pub async fn check(files: &Files) -> Result<Report, LogError> {
     let index = files.index();
     let view = index.view();
     let mut walk = Walk { files: Some(files), ..Walk::default() };
-    let volume_end = key::prefix(key::VOLUME + 1, 0).to_vec();
-    scan(index, &view, key::prefix(key::VOLUME, 0).to_vec(), &volume_end, |k, v| {
-        walk.volume_key(k, v);
-    })
-    .await?;
-    let end = key::prefix(walk.next_number.max(ROOT + 1), 0).to_vec();
-    scan(index, &view, volume_end, &end, |k, v| walk.key(k, v)).await?;
+    let volume = key::prefix(key::VOLUME, 0).to_vec();
+    let end = key::prefix(key::VOLUME, u8::MAX);
+    scan(index, &view, volume.clone(), &end, |k, v| walk.volume_key(k, v)).await?;
+    let first = key::prefix(1, 0).to_vec();
+    scan(index, &view, first, &volume, |k, v| walk.key(k, v)).await?;
     walk.finish_inode();
     walk.finish();
     Ok(walk.report)
@@ -230,6 +228,9 @@ impl Walk<'_> {
             return;
         }
         let ino = current.ino;
+        if ino >= self.next_number {
+            self.report.find(format!("inode {ino}: its number was never reserved"));
+        }
         let Some(inode) = current.inode else {
             return self.report.find(format!("inode {ino}: keys without attributes"));
         };

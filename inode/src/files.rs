@@ -178,7 +178,7 @@ impl Files {
 
 /// Whether it has a name or not.
 pub(crate) fn load_any(from: &impl Source, ino: u64) -> Result<Option<Inode>, Fault> {
-    if ino == key::VOLUME {
+    if ino == 0 || ino == key::VOLUME {
         return Ok(None);
     }
     let key = key::attributes(ino);

@@ -13,8 +13,9 @@ pub const EXTENT: u8 = 4;
 /// Part of an extended attribute: name ‖ 0 ‖ part (u8). Names hold no NUL.
 pub const XATTR: u8 = 5;
 
-/// The reserved inode number under which the volume-wide keys of files lie.
-pub const VOLUME: u64 = 0;
+/// The inode number under which the volume-wide keys of files lie; no inode has it. (0 is none
+/// either: keys of eight zeros belong to the index itself.)
+pub const VOLUME: u64 = u64::MAX;
 /// First inode number not reserved yet (u64). No subkey.
 pub const NEXT_NUMBER: u8 = 0x40;
 /// Inodes that exist (u64). No subkey.

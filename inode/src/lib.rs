@@ -6,7 +6,7 @@
 //!   ( 17, entry, hash ‖ ordinal)       type, inode, generation, name
 //!   ( 17, extent, file offset)         frame's location, offset in it, length, birth
 //!   ( 17, xattr, name ‖ 0 ‖ part)      bytes
-//!   (  0, next number | inodes | pending, …)   volume-wide
+//!   (2⁶⁴−1, next number | inodes | pending, …)   volume-wide
 //! ```
 //!
 //! Everything here is synchronous over a [`headhunter::View`] or [`headhunter::Txn`] and stops with
