@@ -1,3 +1,5 @@
 //! What the tests and benchmarks of the whole server stand on. Nothing here is part of the server.
 
+pub mod ganesha;
+pub mod load;
 pub mod nfsclient;

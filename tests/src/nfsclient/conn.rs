@@ -190,6 +190,11 @@ impl Conn {
         self.xid
     }
 
+    /// The next id will follow `xid`.
+    pub fn xids_used_to(&mut self, xid: u32) {
+        self.xid = xid;
+    }
+
     /// Queues one call as a record of one fragment.
     pub fn queue(
         &mut self,

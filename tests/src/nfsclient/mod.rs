@@ -24,8 +24,8 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Listed};
-pub use conn::{Conn, Cred, Fault, Reply, RpcStatus, open_socket};
+pub use client::{Client, Listed, Refused};
+pub use conn::{Conn, Cred, Fault, Reply, RpcStatus, envelope, open_socket, put_call};
 pub use mount::{Export, Mounted, dump, exports, mnt, umnt, umntall};
 pub use types::{Attr, Fh, Ftype, Sattr, SattrTime, Status, Time, Wcc, WccAttr};
 

@@ -66,8 +66,11 @@ pub fn mnt(conn: &mut Conn, cred: &Cred, path: &[u8]) -> Result<Mounted, Fault> 
     )
 }
 
-/// Procedure 2: (host, directory) of every mount remembered.
-pub fn dump(conn: &mut Conn, cred: &Cred) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+/// One line of DUMP: host and directory.
+pub type Host = (Vec<u8>, Vec<u8>);
+
+/// Procedure 2: every mount remembered.
+pub fn dump(conn: &mut Conn, cred: &Cred) -> Result<Vec<Host>, Fault> {
     call(
         conn,
         cred,
