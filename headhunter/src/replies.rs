@@ -1,0 +1,159 @@
+//! The reply table (R23): what was answered to requests that must not be carried out twice.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes};
+use logseg::Seq;
+
+use crate::{
+    Remembered, RequestTag, limits,
+    record::{Reader, Reply, put_reply, take_reply},
+};
+
+/// Bytes that an entry is taken to hold beside its outcome.
+const ENTRY_BYTES: usize = 192;
+const VERSION: u32 = 1;
+
+/// Bounded by age and bytes; the oldest leave first.
+#[derive(Clone, Default)]
+pub(crate) struct Replies {
+    known: HashMap<RequestTag, (Remembered, u64)>,
+    order: VecDeque<(Seq, RequestTag)>,
+    bytes: usize,
+}
+
+fn size(outcome: &Bytes) -> usize {
+    ENTRY_BYTES + outcome.len()
+}
+
+fn age_limit() -> u64 {
+    u64::try_from(Duration::from_secs(limits::REPLIES_SECS).as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Replies {
+    /// Adds what the record of `seq` carries.
+    pub fn insert(&mut self, seq: Seq, reply: &Reply) {
+        // A slice of the record would keep all of it in memory.
+        let outcome = Bytes::copy_from_slice(&reply.outcome);
+        self.bytes += size(&outcome);
+        let old = self.known.insert(reply.tag.clone(), (Remembered { seq, outcome }, reply.wall));
+        if let Some((old, _)) = old {
+            self.bytes -= size(&old.outcome);
+        }
+        self.order.push_back((seq, reply.tag.clone()));
+        self.expire(reply.wall);
+    }
+
+    /// Drops what is too old at `now` (wall time, nanoseconds) or too much.
+    pub fn expire(&mut self, now: u64) {
+        while let Some((seq, tag)) = self.order.front() {
+            let current = self.known.get(tag).filter(|(remembered, _)| remembered.seq == *seq);
+            if let Some((remembered, wall)) = current {
+                let old = now.saturating_sub(*wall) > age_limit();
+                if !old && self.bytes <= limits::REPLIES_BYTES {
+                    return;
+                }
+                self.bytes -= size(&remembered.outcome);
+                self.known.remove(tag);
+            }
+            self.order.pop_front();
+        }
+    }
+
+    /// What is known of a request at `now`.
+    pub fn get(&self, tag: &RequestTag, now: u64) -> Option<Remembered> {
+        let (remembered, wall) = self.known.get(tag)?;
+        (now.saturating_sub(*wall) <= age_limit()).then(|| remembered.clone())
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The reply entry of a checkpoint (docs/format.md §4.5).
+    #[allow(clippy::cast_possible_truncation)] // at most REPLIES_BYTES
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(8 + self.bytes);
+        out.put_u32_le(VERSION);
+        out.put_u32_le(self.known.len() as u32);
+        for (seq, tag) in &self.order {
+            match self.known.get(tag) {
+                Some((remembered, wall)) if remembered.seq == *seq => {
+                    out.put_u64_le(seq.0);
+                    let outcome = remembered.outcome.clone();
+                    put_reply(&mut out, &Reply { tag: tag.clone(), wall: *wall, outcome });
+                }
+                _ => {}
+            }
+        }
+        out
+    }
+
+    /// Reads what [`Replies::encode`] wrote.
+    pub fn decode(bytes: &Bytes) -> Option<Self> {
+        let mut rest = Reader { all: bytes, at: 0 };
+        if rest.u32()? != VERSION {
+            return None;
+        }
+        let mut replies = Self::default();
+        for _ in 0..rest.u32()? {
+            let seq = Seq(rest.u64()?);
+            replies.insert(seq, &take_reply(&mut rest)?);
+        }
+        (rest.at == bytes.len()).then_some(replies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn reply(id: u64, wall: u64) -> Reply {
+        let tag = RequestTag { client: [3; 16], id, digest: id * 7 };
+        Reply { tag, wall, outcome: Bytes::from(id.to_le_bytes().to_vec()) }
+    }
+
+    #[test]
+    fn leaves_by_age() {
+        let mut replies = Replies::default();
+        replies.insert(Seq(1), &reply(1, 100 * SECOND));
+        replies.insert(Seq(2), &reply(2, 600 * SECOND));
+        assert!(replies.get(&reply(1, 0).tag, 1000 * SECOND).is_some());
+        assert!(replies.get(&reply(1, 0).tag, 1001 * SECOND).is_none());
+        replies.insert(Seq(3), &reply(3, 1001 * SECOND));
+        assert_eq!(replies.len(), 2);
+        // A clock that steps back ages nothing.
+        assert!(replies.get(&reply(3, 0).tag, 5 * SECOND).is_some());
+    }
+
+    #[test]
+    fn leaves_by_bytes() {
+        let mut replies = Replies::default();
+        for id in 0..50_000 {
+            replies.insert(Seq(id + 1), &reply(id, SECOND));
+        }
+        assert!(replies.bytes <= limits::REPLIES_BYTES);
+        assert!(replies.get(&reply(0, 0).tag, SECOND).is_none());
+        assert!(replies.get(&reply(49_999, 0).tag, SECOND).is_some());
+        assert_eq!(replies.order.len(), replies.known.len());
+    }
+
+    #[test]
+    fn comes_back() {
+        let mut replies = Replies::default();
+        for id in [5, 6, 7, 5] {
+            replies.insert(Seq(100 + replies.order.len() as u64), &reply(id, SECOND));
+        }
+        let bytes = Bytes::from(replies.encode());
+        let again = Replies::decode(&bytes).unwrap();
+        assert_eq!((again.len(), again.bytes), (3, replies.bytes));
+        assert_eq!(again.get(&reply(5, 0).tag, SECOND).unwrap().seq, Seq(103));
+        assert!(Replies::decode(&bytes.slice(..bytes.len() - 1)).is_none());
+    }
+}
