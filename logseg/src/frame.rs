@@ -1,6 +1,9 @@
 use bytes::Bytes;
 
-use crate::Owner;
+use crate::{
+    FRAME_BYTES, Owner,
+    format::{Body, Kind},
+};
 
 /// How an entry's body is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,18 @@ pub enum Codec {
     Zstd = 2,
 }
 
+impl Codec {
+    /// The codec of this number.
+    pub fn from_u8(n: u8) -> Option<Self> {
+        match n {
+            0 => Some(Self::Stored),
+            1 => Some(Self::Lz4),
+            2 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
 /// The body of an entry made ready outside every lock: compressed where a 4 KiB probe says that it
 /// pays and `codec` allows it, block checksums and body checksum computed (once: they are carried
 /// into cache and log).
@@ -21,13 +36,19 @@ pub enum Codec {
 pub struct Frame {
     pub(crate) owner: Owner,
     pub(crate) decoded: Bytes,
+    pub(crate) body: Body,
 }
 
 impl Frame {
     /// A data frame of at most [`crate::FRAME_BYTES`] of `owner`'s bytes.
+    ///
+    /// # Panics
+    /// When `bytes` is longer: the caller cuts.
     pub fn data(owner: Owner, bytes: Bytes, codec: Codec) -> Self {
-        let _ = codec;
-        Self { owner, decoded: bytes }
+        let Some(body) = Body::new(Kind::Data, &bytes, codec) else {
+            panic!("a frame of {} bytes; at most {FRAME_BYTES}", bytes.len());
+        };
+        Self { owner, decoded: bytes, body }
     }
 
     /// The decoded bytes.
@@ -43,5 +64,12 @@ impl Frame {
     /// True when it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.decoded.is_empty()
+    }
+}
+
+impl Frame {
+    /// Length of its entry in a segment, header and padding included: its location's `stored`.
+    pub(crate) fn entry_len(&self, encrypted: bool) -> u32 {
+        self.body.entry_len(encrypted)
     }
 }

@@ -11,7 +11,9 @@
 //!
 //! Who may call it: `headhunter` (everything), `inode` (to make frames and read them).
 
+pub mod crypto;
 mod error;
+pub mod format;
 mod frame;
 mod id;
 mod limits;

@@ -20,3 +20,10 @@ pub const SIDE_IDS_RESERVED: u32 = 64;
 pub const REPLAY_READ_AHEAD: usize = 32;
 /// Ids beyond the oldest unstored that may be stored or in flight (R19).
 pub const DESTAGE_WINDOW: u32 = 8;
+/// Longest record or reply table, bytes decoded: more than a transaction may append.
+pub const RECORD_BYTES: usize = 2 << 20;
+/// Longest page or root of the index, bytes decoded.
+pub const PAGE_BYTES: usize = 1 << 20;
+/// A payload below this size is copied out of the buffer it came in before it is kept longer than
+/// its request, bytes (P18): else 100 bytes would pin the whole buffer.
+pub const COPY_OUT_BYTES: usize = 16 << 10;
