@@ -85,8 +85,6 @@ impl<'a> Fields<'a> {
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
-
-    /// Exactly `n` bytes, if they are there.
 }
 
 /// True when every byte is zero.
