@@ -40,7 +40,7 @@ mod volume;
 mod xattrs;
 
 pub use error::{Failure, FsError};
-pub use headhunter::{Remembered, RequestTag, Seq, SyncMode};
+pub use headhunter::{Remembered, RequestTag, Seq, SyncMode, seam};
 pub use inode::{Report, Tuning};
 pub use types::*;
 pub use volume::{MAX_FILE_BYTES, NAME_BYTES, TARGET_BYTES, Volume};

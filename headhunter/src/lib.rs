@@ -49,6 +49,7 @@ mod view;
 
 pub use index::{Index, Intent, Room};
 pub use logseg::{Codec, Frame, Location, LogError, Owner, SegmentId, Seq, SyncMode, VolumeHeader};
+pub use swiftclient::seam;
 pub use tree::{Item, Miss};
 pub use txn::{Abort, Committed, Remembered, RequestTag, Txn};
 pub use view::View;
