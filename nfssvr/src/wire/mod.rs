@@ -7,5 +7,5 @@ mod tests;
 mod xdr;
 
 pub use out::{OutQueue, Reply};
-pub use record::{Inbound, Malformed};
+pub use record::Inbound;
 pub use xdr::{Cursor, Enc, Garbage};
