@@ -2,4 +2,5 @@
 
 pub mod ganesha;
 pub mod load;
+pub mod model;
 pub mod nfsclient;

@@ -100,9 +100,7 @@ impl Model {
         let (r, w, x) = (has(who, n, 4), has(who, n, 2), has(who, n, 1));
         let (read, write) = (u32::from(r), if w { 4 | 8 } else { 0 });
         Ok(match n.kind {
-            Kind::Directory => {
-                read | write | if x { 2 } else { 0 } | if w && x { 16 } else { 0 }
-            }
+            Kind::Directory => read | write | if x { 2 } else { 0 } | if w && x { 16 } else { 0 },
             Kind::File => read | write | if x { 32 } else { 0 },
             _ => read | write,
         })
@@ -150,7 +148,13 @@ impl Model {
     }
 
     /// MKDIR.
-    pub fn mkdir(&mut self, who: &Caller, dir: u64, name: &[u8], set: &SetAttributes) -> Result<u64> {
+    pub fn mkdir(
+        &mut self,
+        who: &Caller,
+        dir: u64,
+        name: &[u8],
+        set: &SetAttributes,
+    ) -> Result<u64> {
         if self.free_name(who, dir, name)?.is_some() {
             return Err(FsError::Exist);
         }
@@ -253,8 +257,7 @@ impl Model {
         }
         let chown = set.uid.is_some_and(|u| !(owner && u == n.uid));
         let chgrp = set.gid.is_some_and(|g| !(owner && (g == n.gid || member(who, g))));
-        let exact =
-            matches!(set.atime, SetTime::To(_)) || matches!(set.mtime, SetTime::To(_));
+        let exact = matches!(set.atime, SetTime::To(_)) || matches!(set.mtime, SetTime::To(_));
         if who.uid != 0 && (chown || chgrp || !owner && (set.mode.is_some() || exact)) {
             return Err(FsError::Perm);
         }
@@ -393,7 +396,9 @@ impl Model {
         if a != b && moves_dir && self.above(source, b) {
             return Err(FsError::Inval);
         }
-        if a != b && target.is_some_and(|t| self.nodes[&t].kind == Kind::Directory && self.above(t, a)) {
+        if a != b
+            && target.is_some_and(|t| self.nodes[&t].kind == Kind::Directory && self.above(t, a))
+        {
             return Err(FsError::NotEmpty);
         }
         if target == Some(source) {
