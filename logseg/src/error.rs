@@ -45,3 +45,23 @@ pub enum LogError {
     #[error("{0}")]
     Refused(String),
 }
+
+impl LogError {
+    /// The same error for one more waiter (a read that several share fails for all of them).
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Store(e) => Self::Store(e.clone()),
+            Self::Journal { what, source } => Self::Journal {
+                what: what.clone(),
+                source: std::io::Error::new(source.kind(), source.to_string()),
+            },
+            Self::Corrupt { segment, offset, reason } => {
+                Self::Corrupt { segment: *segment, offset: *offset, reason: reason.clone() }
+            }
+            Self::Fenced { holder } => Self::Fenced { holder: holder.clone() },
+            Self::ReadOnly { reason } => Self::ReadOnly { reason: reason.clone() },
+            Self::Full => Self::Full,
+            Self::Refused(why) => Self::Refused(why.clone()),
+        }
+    }
+}

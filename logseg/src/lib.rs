@@ -11,13 +11,16 @@
 //!
 //! Who may call it: `headhunter` (everything), `inode` (to make frames and read them).
 
+mod cache;
 pub mod crypto;
+mod equal;
 mod error;
 pub mod format;
 mod frame;
 mod id;
 mod limits;
 mod log;
+mod read;
 mod recovery;
 mod side;
 mod volume;

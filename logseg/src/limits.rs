@@ -27,3 +27,12 @@ pub const PAGE_BYTES: usize = 1 << 20;
 /// A payload below this size is copied out of the buffer it came in before it is kept longer than
 /// its request, bytes (P18): else 100 bytes would pin the whole buffer.
 pub const COPY_OUT_BYTES: usize = 16 << 10;
+/// Segments whose nonce the reader remembers, so that a read costs one get.
+pub const SEEDS_KEPT: usize = 16 << 10;
+/// A small read fetches header, table and blocks of a frame in one get where at most this lies
+/// between them, bytes.
+pub const SMALL_GAP_BYTES: u64 = 16 << 10;
+/// Full side segments being stored at the same time by one writer; it waits beyond.
+pub const SIDE_IN_FLIGHT: usize = 2;
+/// Times a segment is put again after an unknown outcome that left nothing behind.
+pub const PUT_AGAIN: usize = 3;

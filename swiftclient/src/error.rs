@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 /// What the store said, sorted by what the caller must do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The object is *definitely absent*: the store itself said so (R3).
     #[error("{name}: not found")]

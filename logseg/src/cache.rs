@@ -1,0 +1,62 @@
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{Location, SegmentId, limits::COPY_OUT_BYTES};
+
+/// Weight of an entry beside its payload, bytes: key, slot, `Bytes`, allocator.
+const OVERHEAD: u64 = 128;
+/// What the cache's tables are sized for at first, bytes per entry.
+const EXPECTED_BYTES: u64 = 32 << 10;
+
+/// Decoded data frames, limited in bytes. Ids of segments are never used again (R1), so nothing in
+/// it can become wrong.
+pub(crate) struct FrameCache {
+    frames: Cache<(SegmentId, u32), Bytes, Weight>,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<(SegmentId, u32), Bytes> for Weight {
+    fn weight(&self, _: &(SegmentId, u32), bytes: &Bytes) -> u64 {
+        bytes.len() as u64 + OVERHEAD
+    }
+}
+
+impl FrameCache {
+    /// A cache of at most `limit` bytes, the overhead of its entries included.
+    pub(crate) fn new(limit: u64) -> Self {
+        let items = usize::try_from(limit / EXPECTED_BYTES).unwrap_or(usize::MAX).max(16);
+        Self { frames: Cache::with_weighter(items, limit, Weight) }
+    }
+
+    pub(crate) fn get(&self, location: &Location) -> Option<Bytes> {
+        self.frames.get(&(location.segment, location.offset))
+    }
+
+    /// Keeps a decoded frame. A small one is copied, so that it does not pin the buffer of the
+    /// request or segment that it came in (P18).
+    pub(crate) fn insert(&self, location: &Location, bytes: &Bytes) {
+        let kept = if bytes.len() < COPY_OUT_BYTES {
+            Bytes::copy_from_slice(bytes)
+        } else {
+            bytes.clone()
+        };
+        self.frames.insert((location.segment, location.offset), kept);
+    }
+
+    /// Drops the frames of deleted segments.
+    pub(crate) fn forget(&self, segments: &[SegmentId]) {
+        let gone: HashSet<_> = segments.iter().collect();
+        if !gone.is_empty() {
+            self.frames.retain(|(segment, _), _| !gone.contains(segment));
+        }
+    }
+
+    /// Bytes held now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.frames.weight()
+    }
+}
