@@ -1,0 +1,114 @@
+# lib.sh - what every part of the suite starts with:  . "$(dirname "$0")/../lib.sh"
+#
+# The part runs inside namespaces of its own (see run).  Here is the server's side: start, stop and
+# kill it, count the calls that it answered, check its volume; and `guest`, a client on its export.
+# shellcheck shell=bash
+set -eu -o pipefail
+export LC_ALL=C
+here=$ESKER_ROOT/tests/guest
+bed=$ESKER_TESTBED
+scratch=$ESKER_SCRATCH             # removed after the part
+log=$ESKER_LOG                     # kept
+esker=${ESKER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/esker}
+recorder=${ESKER_RECORDER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/recorder}
+store=$scratch/store
+server=10.77.0.1:2049              # the server as every guest sees it
+admin=127.0.0.1:9049
+memory=${ESKER_MEMORY:-256MiB}
+server_pid=''
+long=${ESKER_LONG:-}               # set by ./nightly
+
+RANDOM=$ESKER_SEED
+echo "seed $ESKER_SEED"
+
+say() { printf '%(%T)T %s\n' -1 "$*"; }
+fail() { say "FAILED: $*"; tail -n 15 "$log/server.log" 2>/dev/null | sed 's/^/  server: /'; exit 1; }
+between() { echo $(($1 + RANDOM % ($2 - $1 + 1))); }
+pause() { local ms; ms=$(between "$1" "$2"); sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"; }
+
+ip link set lo up
+ip addr add "${server%:*}/32" dev lo
+echo 1 > /proc/sys/net/ipv4/ip_forward
+
+# --- the server ---------------------------------------------------------------------------------
+# The export for the guests: rights are the client's uids', as exports(5) has it.
+cat > "$scratch/esker.toml" <<'CONFIG'
+[[export]]
+path = "/"
+clients = "10.77.0.0/16"
+options = "rw,sync,secure,no_root_squash"
+CONFIG
+
+start_server() {                   # start_server [ARG...]: serve $store, wait until it answers
+  "$esker" serve "$store" --nfs "$server" --admin "$admin" --memory "$memory" \
+    --config "$scratch/esker.toml" "$@" >> "$log/server.log" 2>&1 &
+  server_pid=$!
+  local n
+  for ((n = 0; n < 600; n++)); do
+    [ "$(curl -s -o /dev/null -w '%{http_code}' "http://$admin/healthz")" != 200 ] || return 0
+    kill -0 "$server_pid" 2>/dev/null || fail "the server did not start"
+    sleep 0.05
+  done
+  fail "the server does not answer on its admin address"
+}
+
+stop_server() {                    # SIGTERM: it has to end by itself, with status 0
+  local status=0 n
+  kill -TERM "$server_pid"
+  for ((n = 0; n < 600; n++)); do kill -0 "$server_pid" 2>/dev/null || break; sleep 0.1; done
+  kill -0 "$server_pid" 2>/dev/null && fail "the server still runs 60 s after SIGTERM"
+  wait "$server_pid" || status=$?
+  server_pid=''
+  [ $status = 0 ] || fail "status $status after SIGTERM"
+}
+
+crash_server() {
+  kill -KILL "$server_pid"
+  wait "$server_pid" 2>/dev/null || :
+  server_pid=''
+}
+
+# calls [PROCEDURE]: how many calls of it (of all) the running server has answered
+calls() {
+  curl -s --max-time 10 "http://${ADMIN:-$admin}/metrics" | awk -v want="${1:-}" '
+    /^esker_nfs_calls_total\{/ {
+      if (want == "" || $0 ~ "proc(edure)?=\"" want "\"") n += $NF
+    }
+    END { printf "%d\n", n }'
+}
+
+# proven PROCEDURE...: the running server has answered each of these, so the mount was on it
+proven() {
+  local p n
+  for p in "$@"; do
+    n=$(calls "$p")
+    [ "$n" -gt 0 ] || fail "the server counted no $p: was the work done elsewhere?"
+    say "server counted $n $p"
+  done
+}
+
+check_store() {                    # the server is stopped; its volume must be whole
+  "$esker" check "${1:-$store}" > "$log/check.log" 2>&1 || {
+    tail -n 20 "$log/check.log"
+    fail "esker check found the volume damaged"
+  }
+  say "check: $(tail -n 1 "$log/check.log")"
+}
+
+# --- the clients --------------------------------------------------------------------------------
+# guest [boot's options] -- CMD: in a guest that has the export at /mnt/nfs.  The guest itself
+# proves, by its mount table, that the directory is the server's, before CMD begins.
+guest() {
+  local options=()
+  while [ "$1" != -- ]; do options+=("$1"); shift; done
+  shift
+  "$here/boot" -s "$server" -e "${ESKER_EXPORT:-/}" -w "$scratch" -k "$log/guest.log" "${options[@]}" -- \
+    "$here/jobs/on-mount" "$@"
+}
+
+sources() {                        # the source tree that the main job works on, for comparison
+  [ -d "$scratch/original" ] || {
+    mkdir "$scratch/original"
+    tar -C "$scratch/original" --same-owner -xf "$bed/sources.tar"
+  }
+}
