@@ -74,14 +74,14 @@ impl Volume {
         loop {
             let to = data.len().min(at + most);
             let piece = data.slice(at..to);
-            let start = offset.checked_add(at as u64).unwrap_or(u64::MAX);
+            let start = offset.saturating_add(at as u64);
             // The whole write is judged, so that one too long leaves nothing done.
             let fits = offset.checked_add(data.len() as u64).is_some_and(|e| e <= MAX_FILE_BYTES);
             let frames = if fits { self.files().frames(id.ino, start, &piece) } else { Vec::new() };
             let (wrote, seq) = self.write_frames(cx, id, start, &frames, fits).await?;
             match wrote {
                 Wrote::Dense(fit) => {
-                    most = usize::try_from(fit).unwrap_or(most).min(most / 2).max(1)
+                    most = usize::try_from(fit).unwrap_or(most).min(most / 2).max(1);
                 }
                 Wrote::All(wcc) => {
                     let first = *before.get_or_insert(wcc.before);

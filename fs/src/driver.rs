@@ -67,13 +67,14 @@ impl From<Fault> for Stop {
 /// The one place where the log's words become POSIX's; logged here and nowhere else.
 pub(crate) fn failed(error: &LogError) -> FsError {
     let code = match error {
-        LogError::Full => FsError::NoSpc,
+        LogError::Full | LogError::Store(StoreError::Full { .. }) => FsError::NoSpc,
         LogError::ReadOnly { .. } => FsError::RoFs,
         LogError::Fenced { .. } => FsError::Fenced,
         LogError::Store(store) if store.is_transient() => FsError::TryLater,
-        LogError::Store(StoreError::Full { .. }) => FsError::NoSpc,
-        LogError::Store(_) | LogError::Journal { .. } => FsError::Io,
-        LogError::Corrupt { .. } | LogError::Refused(_) => FsError::Io,
+        LogError::Store(_)
+        | LogError::Journal { .. }
+        | LogError::Corrupt { .. }
+        | LogError::Refused(_) => FsError::Io,
     };
     match code {
         FsError::NoSpc | FsError::TryLater => tracing::debug!("{error}"),

@@ -1,4 +1,5 @@
 //! One of each operation.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // tests
 
 mod at;
 

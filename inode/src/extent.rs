@@ -316,14 +316,10 @@ pub(crate) fn remove(txn: &mut Txn<'_>, inode: &mut Inode, extent: &Extent) {
     inode.used = inode.used.saturating_sub(u64::from(extent.len));
 }
 
-/// Takes `from..to` out of `extent`: what remains on either side keeps location and birth. A dead
-/// extent goes as a whole.
+/// Takes `from..to` out of `extent`: what remains on either side keeps location and birth, and so
+/// stays dead if it was.
 fn cut(txn: &mut Txn<'_>, inode: &mut Inode, extent: &Extent, from: u64, to: u64) {
-    let dead = inode.is_dead(extent);
     remove(txn, inode, extent);
-    if dead {
-        return;
-    }
     if extent.start < from {
         let len = u32::try_from(from - extent.start).unwrap_or(extent.len);
         put_new(txn, inode, &Extent { len, ..*extent });

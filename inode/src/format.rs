@@ -139,7 +139,7 @@ impl Inode {
         b.put_slice(&self.verifier.unwrap_or_default());
         b.put_u8(if self.verifier.is_some() { HAS_VERIFIER } else { 0 });
         debug_assert!(self.marks.len() <= MARKS);
-        b.put_u8(self.marks.len().min(MARKS) as u8);
+        b.put_u8(u8::try_from(self.marks.len().min(MARKS)).unwrap_or(0));
         b.put_u16_le(0);
         b.put_u32_le(0);
         for mark in &self.marks {
@@ -326,3 +326,6 @@ impl Pending {
 pub fn counter(value: &[u8]) -> Option<u64> {
     value.try_into().ok().map(u64::from_le_bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //!
 //! Content is a `Vec<u8>`, so keep files small. Times are not modelled.
 
+#![allow(clippy::expect_used)] // a model that is wrong must stop the test
+
 use std::collections::{BTreeMap, HashMap};
 
 use fs::{Caller, CreateHow, FsError, Kind, NodeKind, SetAttributes, SetTime};

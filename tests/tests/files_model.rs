@@ -1,4 +1,5 @@
 //! Random operations on the volume and on the model; answers and trees are compared.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // tests
 
 use std::{
     collections::BTreeMap,

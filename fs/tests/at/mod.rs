@@ -1,5 +1,5 @@
 //! A volume in memory, and futures that must be ready at their first poll.
-#![allow(dead_code)] // each test binary uses a part
+#![allow(dead_code, clippy::unwrap_used, missing_docs)] // tests; each binary uses a part
 
 use std::{
     future::Future,
