@@ -1,2 +1,51 @@
-//! The binary `esker`.
-fn main() {}
+//! The binary `esker`: it builds the house bottom-up and holds the operator's commands.
+//!
+//! ```text
+//!   esker serve STORE      store → log → index → files → NFS, until SIGTERM
+//!   esker format STORE     an empty volume
+//!   esker check STORE      are the invariants whole? (server stopped)
+//!   esker status           what a running server says about itself
+//! ```
+//!
+//! It hides nothing: whoever reads [`serve`] has read the architecture.
+
+mod admin;
+mod args;
+mod build;
+mod config;
+mod mount_line;
+mod request;
+mod serve;
+mod size;
+mod status;
+mod store_url;
+
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    log_to_stderr();
+    let outcome = match args.command {
+        Command::Serve(serve) => serve::run(serve),
+        Command::Format(format) => build::format(&format),
+        Command::Check(check) => build::check(&check),
+        Command::Status(status) => status::run(&status),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(reason) => {
+            eprintln!("esker: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `ESKER_LOG` chooses what is logged, in `tracing`'s filter words; `info` where it is absent.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ESKER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

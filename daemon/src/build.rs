@@ -1,0 +1,221 @@
+//! Assembly, bottom-up, in plain sight: store → log → index → files. Also `format` and `check`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use fs::Volume;
+use headhunter::{Index, IndexConfig};
+use logseg::{LogConfig, Recovery, VolumeHeader};
+use swiftclient::{
+    Directory, Memory, Metered, ObjectStore,
+    disk::{Disk, os::OsDisk},
+    seam::Env,
+};
+
+use crate::{args, config, store_url::StoreUrl};
+
+/// Threads of the pool for store I/O, destage and checkpoints (DESIGN §8.7).
+const POOL_THREADS: usize = 2;
+/// The pool's threads step back behind the reactors by this much (nice(2)).
+const POOL_NICE: i32 = 5;
+
+/// How a volume is to be opened.
+pub struct Plan {
+    pub store: StoreUrl,
+    pub journal: Option<PathBuf>,
+    pub memory: config::Memory,
+    pub take_over: bool,
+    pub abandon_journal: bool,
+    /// Format what is empty or absent.
+    pub may_format: bool,
+}
+
+/// An open volume, with the storeys that an operator asks about.
+pub struct House {
+    pub store: Arc<Metered>,
+    pub index: Index,
+    pub volume: Volume,
+    pub header: VolumeHeader,
+    pub env: Env,
+}
+
+/// The pool on which everything slow runs.
+pub fn pool() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(POOL_THREADS)
+        .thread_name("pool")
+        .on_thread_start(|| {
+            // Only a wish: without it the pool is merely as eager as the reactors.
+            let _ = rustix::process::nice(POOL_NICE);
+        })
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot start threads: {e}"))
+}
+
+impl Plan {
+    /// Opens the volume; one that is empty is formatted first if `may_format`.
+    pub async fn open(&self, pool: &tokio::runtime::Handle) -> Result<House, String> {
+        let env = Env::real();
+        let disk = disk()?;
+        if let StoreUrl::Directory(path) = &self.store
+            && !self.may_format
+            && !path.exists()
+        {
+            return Err(format!("{}: no such directory", path.display()));
+        }
+        let store = Arc::new(Metered::new(self.open_store(&disk, &env)?, &env));
+        let log = self.log_config(store.clone(), disk, env.clone(), pool);
+        let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
+            Some(header) => header,
+            None if self.may_format => new_volume(&log).await?,
+            None => return Err(format!("{}: no volume there", self.store)),
+        };
+        let config = IndexConfig::new(log, header.clone(), self.memory.index);
+        let index = Index::open(config).await.map_err(|e| e.to_string())?;
+        let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let volume = Volume::open(index.clone(), owner)
+            .await
+            .map_err(|e| format!("{}: cannot open the files: {e:?}", self.store))?;
+        Ok(House { store, index, volume, header, env })
+    }
+
+    fn open_store(&self, disk: &Arc<dyn Disk>, env: &Env) -> Result<Arc<dyn ObjectStore>, String> {
+        match &self.store {
+            StoreUrl::Memory => Ok(Arc::new(Memory::new())),
+            StoreUrl::Directory(path) => {
+                // Links and locks need one name for the directory, wherever the process stands.
+                let path = absolute(path)?;
+                let store = Directory::create(disk.clone(), path, env).map_err(|e| e.to_string())?;
+                Ok(Arc::new(store))
+            }
+        }
+    }
+
+    fn log_config(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        disk: Arc<dyn Disk>,
+        env: Env,
+        pool: &tokio::runtime::Handle,
+    ) -> LogConfig {
+        let inside = store.local_dir().map(|dir| dir.join("journal"));
+        LogConfig {
+            store,
+            disk,
+            env,
+            journal: self.journal.clone().or(inside),
+            pool: pool.clone(),
+            cache_bytes: self.memory.cache,
+            unsynced_bytes: self.memory.unsynced,
+            holder: holder(),
+            take_over: self.take_over,
+            abandon_journal: self.abandon_journal,
+        }
+    }
+}
+
+/// Writes a new, empty volume with fresh secrets.
+async fn new_volume(log: &LogConfig) -> Result<VolumeHeader, String> {
+    let mut header = VolumeHeader {
+        uuid: [0; 16],
+        segment_bytes: logseg::segment_bytes(log.store.capacity().map(|c| c.total)),
+        fencing: log.store.class() == swiftclient::StoreClass::Fencing,
+        name_secret: [0; 16],
+        handle_key: [0; 32],
+        wrapped_key: None,
+    };
+    header.uuid = uuid::Uuid::new_v4().into_bytes();
+    log.env.dice.fill(&mut header.name_secret);
+    log.env.dice.fill(&mut header.handle_key);
+    Recovery::format(log, &header).await.map_err(|e| e.to_string())?;
+    tracing::info!(uuid = %uuid::Uuid::from_bytes(header.uuid), "formatted a new volume");
+    Ok(header)
+}
+
+/// Who holds the volume, in words an operator understands.
+fn holder() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let env = Env::real();
+    let pid = std::process::id();
+    format!("esker on {host}, pid {pid}, started at {} s UTC", env.clock.wall().as_secs())
+}
+
+/// The machine's disk; with the feature `faults`, one that leaves out a class of sync.
+fn disk() -> Result<Arc<dyn Disk>, String> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
+    #[cfg(feature = "faults")]
+    if let Ok(name) = std::env::var("ESKER_OMIT_SYNC") {
+        use swiftclient::disk::omit::{Omitting, SyncClass};
+        let class = SyncClass::named(&name).ok_or(format!("no class of sync is named {name}"))?;
+        tracing::warn!(%name, "FAULTY ON PURPOSE: a class of sync is left out");
+        return Ok(Arc::new(Omitting::new(disk, class)));
+    }
+    Ok(disk)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// `esker format`.
+pub fn format(args: &args::Format) -> Result<ExitCode, String> {
+    let StoreUrl::Directory(path) = &args.store else {
+        return Err("mem: has nothing to format: it is new at each start".into());
+    };
+    let plan = Plan {
+        store: StoreUrl::Directory(path.clone()),
+        journal: args.journal.clone(),
+        memory: config::Memory::divide(None)?,
+        take_over: false,
+        abandon_journal: false,
+        may_format: true,
+    };
+    let pool = pool()?;
+    pool.block_on(async {
+        let env = Env::real();
+        let disk = disk()?;
+        let store = plan.open_store(&disk, &env)?;
+        let log = plan.log_config(store, disk, env, pool.handle());
+        match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
+            Some(_) => Err(format!("{}: holds a volume already", args.store)),
+            None => new_volume(&log).await,
+        }
+    })?;
+    let house = pool.block_on(plan.open(pool.handle()))?;
+    pool.block_on(house.index.close()).map_err(|e| e.to_string())?;
+    println!("{}: formatted", args.store);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `esker check`: opens the volume as a server would (so that the log is replayed), looks at
+/// everything, closes it again.
+pub fn check(args: &args::Check) -> Result<ExitCode, String> {
+    let plan = Plan {
+        store: args.store.clone(),
+        journal: args.journal.clone(),
+        memory: config::Memory::divide(args.memory)?,
+        take_over: false,
+        abandon_journal: false,
+        may_format: false,
+    };
+    let pool = pool()?;
+    let house = pool.block_on(plan.open(pool.handle()))?;
+    let report = pool.block_on(house.volume.check()).map_err(|e| format!("cannot check: {e:?}"));
+    pool.block_on(house.index.close()).map_err(|e| e.to_string())?;
+    let report = report?;
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    println!(
+        "{} inodes, {} entries, {} extents, {} findings",
+        report.inodes,
+        report.entries,
+        report.extents,
+        report.findings.len()
+    );
+    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

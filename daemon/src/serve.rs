@@ -1,0 +1,102 @@
+//! `esker serve`: the house from the first stone to the open door, and back again.
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+
+use nfssvr::{Limits, Server, ServerConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    admin,
+    args::Serve,
+    build::{self, House, Plan},
+    config::{Memory, Settings},
+    mount_line::mount_line,
+};
+
+/// Serves until SIGTERM or SIGINT; then answers what runs, makes everything durable, exits 0.
+pub fn run(args: Serve) -> Result<ExitCode, String> {
+    let settings = Settings::of(args)?;
+    let pool = build::pool()?;
+    pool.block_on(serve(settings, pool.handle()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), String> {
+    // Asked for first: a signal during recovery must not end the process half way.
+    let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    // The door before the house: a port in use should not cost a recovery first.
+    let admin = admin::bind(settings.admin).await?;
+
+    let plan = Plan {
+        store: settings.store.clone(),
+        journal: settings.journal.clone(),
+        memory: settings.memory,
+        take_over: settings.take_over,
+        abandon_journal: settings.abandon_journal,
+        may_format: true,
+    };
+    let house = Arc::new(plan.open(pool).await?);
+    let server = match start_nfs(&settings, &house) {
+        Ok(server) => Arc::new(server),
+        Err(reason) => {
+            house.index.close().await.map_err(|e| e.to_string())?;
+            return Err(reason);
+        }
+    };
+    let tending = tokio::spawn(tend(house.clone()));
+    let serving = tokio::spawn(admin::serve(admin, house.clone(), server.clone()));
+    announce(server.local_addr(), &settings);
+
+    tokio::select! {
+        _ = term.recv() => tracing::info!("SIGTERM: draining"),
+        _ = int.recv() => tracing::info!("SIGINT: draining"),
+    }
+    tending.abort();
+    server.stop();
+    let closed = house.index.close().await;
+    serving.abort();
+    closed.map_err(|e| format!("the volume could not be closed cleanly: {e}"))?;
+    tracing::info!("everything is durable; bye");
+    Ok(())
+}
+
+fn start_nfs(settings: &Settings, house: &House) -> Result<Server, String> {
+    let Memory { calls, .. } = settings.memory;
+    let limits = Limits { total_bytes: usize::try_from(calls).unwrap_or(usize::MAX), ..Limits::default() };
+    let (high, low) = house.header.uuid.split_at(8);
+    let half = |b: &[u8]| b.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    let config = ServerConfig {
+        listen: vec![settings.nfs],
+        reactors: None,
+        exports: settings.exports.clone(),
+        fsid: half(high) ^ half(low),
+        handle_key: house.header.handle_key,
+        limits,
+        env: house.env.clone(),
+    };
+    Server::start(config, house.volume.clone()).map_err(|e| format!("nfs on {}: {e}", settings.nfs))
+}
+
+/// What a person needs to see, on standard output, flushed: scripts read it too.
+fn announce(nfs: SocketAddr, settings: &Settings) {
+    println!("esker serves {} over NFSv3 on {nfs}; admin on {}", settings.store, settings.admin);
+    println!("{}", mount_line(nfs));
+}
+
+/// Gives the files their background turns: freeing large files in slices, reaping orphans.
+async fn tend(house: Arc<House>) {
+    loop {
+        match house.volume.tend().await {
+            Ok(true) => tokio::task::yield_now().await,
+            Ok(false) => tokio::time::sleep(TEND_EVERY).await,
+            Err(e) => {
+                tracing::warn!(error = ?e, "background work on files failed; trying again");
+                tokio::time::sleep(TEND_EVERY * 5).await;
+            }
+        }
+    }
+}
+
+/// Pause between looks when there was nothing to do.
+const TEND_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
