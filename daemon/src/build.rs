@@ -10,7 +10,7 @@ use fs::Volume;
 use headhunter::{Index, IndexConfig};
 use logseg::{LogConfig, Recovery, VolumeHeader};
 use swiftclient::{
-    Directory, Memory, Metered, ObjectStore,
+    Directory, Memory, ObjectStore,
     disk::{Disk, os::OsDisk},
     seam::Env,
 };
@@ -35,7 +35,6 @@ pub struct Plan {
 
 /// An open volume, with the storeys that an operator asks about.
 pub struct House {
-    pub store: Arc<Metered>,
     pub index: Index,
     pub volume: Volume,
     pub header: VolumeHeader,
@@ -67,7 +66,10 @@ impl Plan {
         {
             return Err(format!("{}: no such directory", path.display()));
         }
-        let store = Arc::new(Metered::new(self.open_store(&disk, &env)?, &env));
+        if self.store == StoreUrl::Memory {
+            return interim(env).await;
+        }
+        let store = self.open_store(&disk, &env)?;
         let log = self.log_config(store.clone(), disk, env.clone(), pool);
         let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
             Some(header) => header,
@@ -80,7 +82,7 @@ impl Plan {
         let volume = Volume::open(index.clone(), owner)
             .await
             .map_err(|e| format!("{}: cannot open the files: {e:?}", self.store))?;
-        Ok(House { store, index, volume, header, env })
+        Ok(House { index, volume, header, env })
     }
 
     fn open_store(&self, disk: &Arc<dyn Disk>, env: &Env) -> Result<Arc<dyn ObjectStore>, String> {
@@ -89,7 +91,8 @@ impl Plan {
             StoreUrl::Directory(path) => {
                 // Links and locks need one name for the directory, wherever the process stands.
                 let path = absolute(path)?;
-                let store = Directory::create(disk.clone(), path, env).map_err(|e| e.to_string())?;
+                let store =
+                    Directory::create(disk.clone(), path, env).map_err(|e| e.to_string())?;
                 Ok(Arc::new(store))
             }
         }
@@ -118,11 +121,19 @@ impl Plan {
     }
 }
 
+/// INTERIM, until recovery is built: a volume in memory.
+async fn interim(env: Env) -> Result<House, String> {
+    let index = Index::in_memory(env.clone());
+    let header = index.header().clone();
+    let volume = Volume::open(index.clone(), (0, 0)).await.map_err(|e| format!("{e:?}"))?;
+    Ok(House { index, volume, header, env })
+}
+
 /// Writes a new, empty volume with fresh secrets.
 async fn new_volume(log: &LogConfig) -> Result<VolumeHeader, String> {
     let mut header = VolumeHeader {
         uuid: [0; 16],
-        segment_bytes: logseg::segment_bytes(log.store.capacity().map(|c| c.total)),
+        segment_bytes: logseg::SEGMENT_BYTES,
         fencing: log.store.class() == swiftclient::StoreClass::Fencing,
         name_secret: [0; 16],
         handle_key: [0; 32],
@@ -146,11 +157,14 @@ fn holder() -> String {
 
 /// The machine's disk; with the feature `faults`, one that leaves out a class of sync.
 fn disk() -> Result<Arc<dyn Disk>, String> {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     #[cfg(feature = "faults")]
     if let Ok(name) = std::env::var("ESKER_OMIT_SYNC") {
         use swiftclient::disk::omit::{Omitting, SyncClass};
-        let class = SyncClass::named(&name).ok_or(format!("no class of sync is named {name}"))?;
+        let class = SyncClass::ALL
+            .into_iter()
+            .find(|c| c.name() == name)
+            .ok_or(format!("no class of sync is named {name}"))?;
         tracing::warn!(%name, "FAULTY ON PURPOSE: a class of sync is left out");
         return Ok(Arc::new(Omitting::new(disk, class)));
     }

@@ -53,9 +53,14 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
         _ = int.recv() => tracing::info!("SIGINT: draining"),
     }
     tending.abort();
-    server.stop();
-    let closed = house.index.close().await;
+    // The admin task holds it too, and drops it when it is aborted.
     serving.abort();
+    let _ = serving.await;
+    match Arc::try_unwrap(server) {
+        Ok(server) => server.shutdown(),
+        Err(_) => return Err("the admin address still holds the server".into()),
+    }
+    let closed = house.index.close().await;
     closed.map_err(|e| format!("the volume could not be closed cleanly: {e}"))?;
     tracing::info!("everything is durable; bye");
     Ok(())
@@ -63,7 +68,8 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
 
 fn start_nfs(settings: &Settings, house: &House) -> Result<Server, String> {
     let Memory { calls, .. } = settings.memory;
-    let limits = Limits { total_bytes: usize::try_from(calls).unwrap_or(usize::MAX), ..Limits::default() };
+    let limits =
+        Limits { total_bytes: usize::try_from(calls).unwrap_or(usize::MAX), ..Limits::default() };
     let (high, low) = house.header.uuid.split_at(8);
     let half = |b: &[u8]| b.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
     let config = ServerConfig {

@@ -40,6 +40,7 @@ mod driver;
 mod home;
 mod index;
 pub mod limits;
+mod open;
 mod record;
 mod replies;
 mod retire;
@@ -49,6 +50,7 @@ mod view;
 
 pub use index::{Index, Intent, Room};
 pub use logseg::{Codec, Frame, Location, LogError, Owner, SegmentId, Seq, SyncMode, VolumeHeader};
+pub use open::{IndexConfig, IndexStatus};
 pub use swiftclient::seam;
 pub use tree::{Item, Miss};
 pub use txn::{Abort, Committed, Remembered, RequestTag, Txn};
