@@ -135,7 +135,7 @@ impl VolumeKey {
         self.wrap_with(secret, volume, &random, ITERATIONS)
     }
 
-    fn wrap_with(
+    pub(crate) fn wrap_with(
         &self,
         secret: &Secret<'_>,
         volume: &[u8; 16],

@@ -1,6 +1,8 @@
 //! Segments built, read back, cut and altered.
 
 mod decode;
+mod mutate;
+mod objects;
 
 use bytes::Bytes;
 
