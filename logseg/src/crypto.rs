@@ -24,7 +24,7 @@ const BY_KEY_FILE: u8 = 2;
 const WRAP_HEADER: usize = 36;
 
 /// The key of a volume: all segment keys come from it. Never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VolumeKey([u8; 32]);
 
 impl std::fmt::Debug for VolumeKey {
@@ -122,7 +122,7 @@ impl VolumeKey {
         Self(bytes)
     }
 
-    /// `VolumeHeader::wrapped_key` (docs/format.md, 2.8): readable only with `secret`, and only in
+    /// `VolumeHeader::wrapped_key` (docs/format.md, 2.6): readable only with `secret`, and only in
     /// this volume. Errors: a key file of fewer than 32 bytes, an empty passphrase.
     pub fn wrap(
         &self,
