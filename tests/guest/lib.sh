@@ -11,7 +11,7 @@ scratch=$ESKER_SCRATCH             # removed after the part
 log=$ESKER_LOG                     # kept
 esker=${ESKER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/esker}
 recorder=${ESKER_RECORDER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/recorder}
-store=$scratch/store
+store=${ESKER_STORE:-$scratch/store}
 server=10.77.0.1:2049              # the server as every guest sees it
 admin=127.0.0.1:9049
 memory=${ESKER_MEMORY:-256MiB}
@@ -32,12 +32,7 @@ echo 1 > /proc/sys/net/ipv4/ip_forward
 
 # --- the server ---------------------------------------------------------------------------------
 # The export for the guests: rights are the client's uids', as exports(5) has it.
-cat > "$scratch/esker.toml" <<'CONFIG'
-[[export]]
-path = "/"
-clients = "10.77.0.0/16"
-options = "rw,sync,secure,no_root_squash"
-CONFIG
+echo 'exports = "/ 10.77.0.0/16(rw,sync,secure,no_root_squash)"' > "$scratch/esker.toml"
 
 start_server() {                   # start_server [ARG...]: serve $store, wait until it answers
   "$esker" serve "$store" --nfs "$server" --admin "$admin" --memory "$memory" \

@@ -420,6 +420,9 @@ fn touched(what: &Op) -> Vec<&str> {
 
 fn verify(dir: &Path, log: &Path, seed: u64) -> Result<String, String> {
     let (tried, done) = read_log(log)?;
+    if done == 0 {
+        return Err("nothing was acknowledged, so nothing is shown".to_owned());
+    }
     let (mut tree, mut dice) = (Tree::default(), Dice(seed));
     for op in 0..done {
         let what = tree.draw(&mut dice, op);
