@@ -202,7 +202,7 @@ fn key_encryption_key(secret: &Secret<'_>, header: &[u8]) -> Result<[u8; 32], Lo
     let refuse = |why: &str| Err(LogError::Refused(why.to_owned()));
     let salt = &header[8..24];
     match secret {
-        Secret::Passphrase(p) if p.is_empty() => refuse("an empty passphrase"),
+        Secret::Passphrase([]) => refuse("an empty passphrase"),
         Secret::KeyFile(k) if k.len() < 32 => refuse("the key file is shorter than 32 bytes"),
         Secret::KeyFile(k) => Ok(derive(k, salt, WRAP_INFO)),
         Secret::Passphrase(p) => {

@@ -23,6 +23,8 @@ mod log;
 mod read;
 mod recovery;
 mod side;
+#[cfg(test)]
+mod spy;
 mod volume;
 mod writer;
 

@@ -375,3 +375,6 @@ fn fault(location: &Location, e: EntryFault) -> LogError {
 fn header_fault(segment: SegmentId, e: &FormatError) -> LogError {
     LogError::Corrupt { segment, offset: 0, reason: e.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

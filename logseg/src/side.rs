@@ -241,3 +241,6 @@ impl OpenSide {
         (self.full, Likeness { len, digest })
     }
 }
+
+#[cfg(test)]
+mod tests;

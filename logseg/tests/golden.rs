@@ -3,6 +3,8 @@
 //!
 //! `ESKER_BLESS=1 cargo test -p logseg --test golden` writes files that are absent, never others.
 
+#![allow(clippy::unwrap_used)] // a test's panic is its report
+
 use std::path::PathBuf;
 
 use bytes::Bytes;

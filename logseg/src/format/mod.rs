@@ -98,4 +98,4 @@ pub(crate) const fn round8(n: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

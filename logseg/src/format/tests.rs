@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bytes that neither repeat nor compress: xorshift.
-pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed | 1;
     let step = || {
         x ^= x << 13;
@@ -24,7 +24,7 @@ pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     std::iter::repeat_with(step).take(len).collect()
 }
 
-pub(super) fn header(encrypted: bool) -> SegmentHeader {
+pub(crate) fn header(encrypted: bool) -> SegmentHeader {
     SegmentHeader {
         volume: *b"volume-uuid-0123",
         id: SegmentId::chain(3, 7),
@@ -38,12 +38,12 @@ pub(super) fn header(encrypted: bool) -> SegmentHeader {
     }
 }
 
-pub(super) fn key() -> VolumeKey {
+pub(crate) fn key() -> VolumeKey {
     VolumeKey::from_bytes(*b"0123456789abcdef0123456789abcdef")
 }
 
 /// Builds a segment as a writer does.
-pub(super) struct Builder {
+pub(crate) struct Builder {
     pub bytes: Vec<u8>,
     pub footer: FooterBuilder,
     seed: Seed,
@@ -106,7 +106,7 @@ impl Builder {
 }
 
 /// A sealed segment with a bit of everything.
-pub(super) fn sample(encrypted: bool) -> Vec<u8> {
+pub(crate) fn sample(encrypted: bool) -> Vec<u8> {
     let mut b = Builder::new(&header(encrypted));
     b.transaction(101, 5, Codec::Stored);
     b.transaction(102, 10_000, Codec::Stored);
