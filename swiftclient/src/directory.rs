@@ -19,7 +19,7 @@ mod publish;
 mod walk;
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -36,7 +36,7 @@ use self::files::OpenFiles;
 use crate::{
     Capacity, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
     StoreFuture,
-    disk::{Disk, Identity},
+    disk::{Disk, DiskFile, Identity},
     limits::OPEN_FILES,
     local::{Doing, clip, sorted},
     seam::Env,
@@ -79,6 +79,9 @@ struct Inner {
     /// Directories (relative to the root) whose entries and ancestors were synced by this process.
     synced: Mutex<HashSet<PathBuf>>,
     open: OpenFiles,
+    /// Files given to `put_file` whose fdatasync failed, the latest last. Kept open, so that no
+    /// other file gets their inode meanwhile.
+    distrusted: Mutex<VecDeque<(Identity, Arc<dyn DiskFile>)>>,
 }
 
 impl Directory {
@@ -122,6 +125,7 @@ impl Directory {
             next_temporary: AtomicU64::new(0),
             synced: Mutex::default(),
             open: OpenFiles::new(options.open_files),
+            distrusted: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -192,7 +196,9 @@ impl Inner {
         }
         for part in below.ancestors() {
             if !self.synced.lock().contains(part) {
-                self.disk.sync_dir(&self.root.join(part))?;
+                let whole =
+                    if part.as_os_str().is_empty() { &self.root } else { &self.root.join(part) };
+                self.disk.sync_dir(whole)?;
                 self.synced.lock().insert(part.to_owned());
             }
         }

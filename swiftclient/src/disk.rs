@@ -87,6 +87,8 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// mkdir(2), mode 0700: one level, not yet durable.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// rmdir(2): an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// mkdir -p; the parents' entries are made durable too.
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut missing = Vec::new();
@@ -101,7 +103,11 @@ pub trait Disk: Send + Sync {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other?,
             }
-            self.sync_dir(parent_of(dir))?;
+            if let Err(e) = self.sync_dir(parent_of(dir)) {
+                // A later fsync that succeeds would prove nothing about this entry: make it anew.
+                let _ = self.remove_dir(dir);
+                return Err(e);
+            }
         }
         if missing.is_empty() {
             // A maker that was killed may have left the entry unsynced.

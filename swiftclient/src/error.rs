@@ -67,7 +67,85 @@ pub enum StoreError {
     },
 }
 
+/// The kinds of [`StoreError`], for counting and for faults made on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ErrorKind {
+    /// [`StoreError::NotFound`]
+    NotFound,
+    /// [`StoreError::Exists`]
+    Exists,
+    /// [`StoreError::Unknown`]
+    Unknown,
+    /// [`StoreError::Unavailable`]
+    Unavailable,
+    /// [`StoreError::Full`]
+    Full,
+    /// [`StoreError::Denied`]
+    Denied,
+    /// [`StoreError::Corrupt`]
+    Corrupt,
+    /// [`StoreError::Invalid`]
+    Invalid,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::NotFound,
+        Self::Exists,
+        Self::Unknown,
+        Self::Unavailable,
+        Self::Full,
+        Self::Denied,
+        Self::Corrupt,
+        Self::Invalid,
+    ];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::Unknown => "unknown",
+            Self::Unavailable => "unavailable",
+            Self::Full => "full",
+            Self::Denied => "denied",
+            Self::Corrupt => "corrupt",
+            Self::Invalid => "invalid",
+        }
+    }
+
+    /// An error of this kind about `name`.
+    pub fn error(self, verb: &str, name: &str, reason: &str) -> StoreError {
+        let (what, reason) = (format!("{verb} {name}"), reason.to_owned());
+        match self {
+            Self::NotFound => StoreError::NotFound { name: name.to_owned() },
+            Self::Exists => StoreError::Exists { name: name.to_owned() },
+            Self::Unknown => StoreError::Unknown { what, reason },
+            Self::Unavailable => StoreError::Unavailable { what, reason, retry_after: None },
+            Self::Full => StoreError::Full { what, reason },
+            Self::Denied => StoreError::Denied { what, reason },
+            Self::Corrupt => StoreError::Corrupt { what, reason },
+            Self::Invalid => StoreError::Invalid { what, reason },
+        }
+    }
+}
+
 impl StoreError {
+    /// Which kind it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Exists { .. } => ErrorKind::Exists,
+            Self::Unknown { .. } => ErrorKind::Unknown,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Full { .. } => ErrorKind::Full,
+            Self::Denied { .. } => ErrorKind::Denied,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Invalid { .. } => ErrorKind::Invalid,
+        }
+    }
+
     /// True only when the store definitely said that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

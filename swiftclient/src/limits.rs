@@ -8,3 +8,5 @@ pub const COPY_BYTES: usize = 1 << 20;
 pub const WRITEOUT_BYTES: u64 = 4 << 20;
 /// Tries to find a free temporary name before giving up.
 pub const TEMPORARY_TRIES: u32 = 1000;
+/// Files with a failed fdatasync that a directory store remembers, descriptors.
+pub const DISTRUSTED_FILES: usize = 16;

@@ -39,7 +39,8 @@ pub trait ObjectStore: Send + Sync {
 
     /// Stores the first `len` bytes of a local file under `name`, create-only. A directory on the
     /// same file system links instead of copying (R12): the caller has closed the file and will
-    /// never write it again. The default streams the file.
+    /// never write it again. `Corrupt`: an fdatasync of the file failed, now or before; its bytes
+    /// must be put from memory (R10). A second put of one and the same file (inode) may be `Ok`.
     fn put_file<'a>(
         &'a self,
         name: &'a ObjectName,

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::{Inner, TEMPORARY};
 use crate::{
     ObjectName, ObjectWriter, StoreError, StoreFuture,
-    disk::DiskFile,
-    limits::{COPY_BYTES, TEMPORARY_TRIES, WRITEOUT_BYTES},
+    disk::{DiskFile, Identity},
+    limits::{COPY_BYTES, DISTRUSTED_FILES, TEMPORARY_TRIES, WRITEOUT_BYTES},
     local::{Doing, read_pieces, sorted, source_error},
 };
 
@@ -186,9 +186,9 @@ impl Inner {
                 reason: format!("the file has {whole} bytes, {len} were asked for"),
             });
         }
+        let ours = source.identity().map_err(|e| failed(&e))?;
+        self.sync_source(name, file, ours, &source)?;
         if whole == len {
-            source.sync_data().map_err(|e| failed(&e))?;
-            let ours = source.identity().map_err(|e| failed(&e))?;
             match self.link(name, file) {
                 Ok(Linked::OnlyByCopy) => {}
                 // Our own earlier link whose answer was lost: the same inode is the same bytes.
@@ -211,6 +211,32 @@ impl Inner {
             }
         }
         self.put_copy(name, file, len)
+    }
+
+    /// Makes the source's bytes durable. A failure is for ever: the kernel counts the pages as
+    /// clean and a second fdatasync would succeed without writing them (R10).
+    fn sync_source(
+        &self,
+        name: &ObjectName,
+        file: &Path,
+        identity: Identity,
+        source: &Arc<dyn DiskFile>,
+    ) -> Result<(), StoreError> {
+        let corrupt = |reason: String| StoreError::Corrupt {
+            what: format!("put {name} from {}", file.display()),
+            reason,
+        };
+        if self.distrusted.lock().iter().any(|(i, _)| *i == identity) {
+            return Err(corrupt("an earlier fdatasync of this file failed".into()));
+        }
+        source.sync_data().map_err(|e| {
+            let mut distrusted = self.distrusted.lock();
+            if distrusted.len() == DISTRUSTED_FILES {
+                distrusted.pop_front();
+            }
+            distrusted.push_back((identity, Arc::clone(source)));
+            corrupt(format!("fdatasync: {e}"))
+        })
     }
 
     /// Copies a file that cannot be linked, and reads the copy back before it gets its name.

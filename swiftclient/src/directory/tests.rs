@@ -140,3 +140,5 @@ async fn the_sweep_takes_what_a_killed_writer_left() {
     assert_eq!(store.sweep_temporaries().unwrap(), 0);
     assert_eq!(store.list("", None, 10).await.unwrap(), []);
 }
+
+mod harm;

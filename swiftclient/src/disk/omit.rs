@@ -182,6 +182,9 @@ impl Disk for Omitting {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.disk.create_dir(path)
     }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_dir(path)
+    }
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         self.disk.list(path)
     }

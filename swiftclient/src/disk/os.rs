@@ -180,6 +180,10 @@ impl Disk for OsDisk {
         uninterrupted(|| sys::mkdirat(CWD, path, Mode::RWXU))
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        uninterrupted(|| sys::unlinkat(CWD, path, AtFlags::REMOVEDIR))
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         std::fs::read_dir(path)?.map(|e| Ok(PathBuf::from(e?.file_name()))).collect()
     }

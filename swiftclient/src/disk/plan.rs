@@ -37,6 +37,8 @@ pub enum Operation {
     SyncDir,
     /// `create_dir`.
     CreateDir,
+    /// `remove_dir`.
+    RemoveDir,
     /// `list`, `entries`, `exists`, `len`, `identity`, `capacity`.
     Look,
 }
@@ -122,6 +124,7 @@ pub struct Plan {
     counts: BTreeMap<Operation, u64>,
     log: VecDeque<(Operation, PathBuf)>,
     power_off: bool,
+    hits: u64,
 }
 
 impl Plan {
@@ -139,6 +142,11 @@ impl Plan {
     /// True from the first [`Harm::PowerOff`] on.
     pub fn is_power_off(&self) -> bool {
         self.power_off
+    }
+
+    /// Operations harmed so far: a countdown ends where its harm hit nothing.
+    pub fn hits(&self) -> u64 {
+        self.hits
     }
 
     /// How often each kind was asked for.
@@ -178,6 +186,7 @@ impl Plan {
                 }
             }
         }
+        self.hits += u64::from(hit.is_some());
         self.power_off |= hit == Some(Harm::PowerOff);
         hit
     }

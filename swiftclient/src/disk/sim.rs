@@ -108,6 +108,11 @@ impl SimDisk {
         self.world.lock().plan.is_power_off()
     }
 
+    /// Operations harmed so far: a countdown ends where its harm hit nothing.
+    pub fn harmed(&self) -> u64 {
+        self.world.lock().plan.hits()
+    }
+
     /// Room for this many bytes of files; beyond it `ENOSPC`.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.world.lock().capacity = bytes;
@@ -326,6 +331,10 @@ impl Disk for SimDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut world = self.begin(Operation::CreateDir, path)?;
         world.create(path, Body::Dir(DirState::default())).map(drop)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.begin(Operation::RemoveDir, path)?.remove_dir(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

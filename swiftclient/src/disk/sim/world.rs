@@ -219,11 +219,23 @@ impl World {
         self.add_name(dir, name, ino)
     }
 
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        let ino = self.find(path)?;
+        if !self.dir(ino)?.seen.is_empty() {
+            return Err(errno(libc::ENOTEMPTY));
+        }
+        self.remove_name(path, ino)
+    }
+
     pub(super) fn unlink(&mut self, path: &Path) -> io::Result<()> {
         let ino = self.find(path)?;
         if self.dir(ino).is_ok() {
             return Err(errno(libc::EISDIR));
         }
+        self.remove_name(path, ino)
+    }
+
+    fn remove_name(&mut self, path: &Path, ino: Ino) -> io::Result<()> {
         let (dir, name) = self.parent(path)?;
         self.dir_mut(dir)?.seen.remove(&name);
         self.names.push(NameChange::Remove { dir, name, ino });
