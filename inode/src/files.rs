@@ -22,6 +22,8 @@ pub struct Tuning {
     pub links: u32,
     /// Most keys that one transaction removes.
     pub slice_keys: usize,
+    /// Inode numbers reserved by one record; at least 4.
+    pub numbers_block: u64,
     /// How long an orphan that was open is kept after a restart.
     pub orphan_grace: Duration,
 }
@@ -32,6 +34,7 @@ impl Default for Tuning {
             hash_bits: 55,
             links: limits::LINKS,
             slice_keys: limits::SLICE_KEYS,
+            numbers_block: limits::NUMBERS_BLOCK,
             orphan_grace: Duration::from_secs(limits::ORPHAN_GRACE_SECONDS),
         }
     }
@@ -65,6 +68,10 @@ impl Files {
             if Source::get(txn, &key::prefix(key::VOLUME, key::NEXT_NUMBER))?.is_some() {
                 return Ok(());
             }
+            // Never format over files whose counter is lost.
+            if !txn.range(&key::prefix(1, 0), &key::prefix(key::VOLUME, 0), 1)?.is_empty() {
+                return Err(damaged(&key::prefix(key::VOLUME, key::NEXT_NUMBER)));
+            }
             let mut root =
                 Inode::new(FileId { ino: ROOT, generation: txn.epoch() }, Kind::Directory);
             (root.uid, root.gid) = root_owner;
@@ -76,7 +83,7 @@ impl Files {
             Ok(())
         })
         .await?;
-        let numbers = Numbers::open(&index).await?;
+        let numbers = Numbers::open(&index, tuning.numbers_block).await?;
         let mounted = index.env().clock.monotonic();
         Ok(Self {
             tuning,

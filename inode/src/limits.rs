@@ -22,8 +22,8 @@ pub const NAMES_PER_HASH: usize = 256;
 pub const LINKS: u32 = i32::MAX as u32;
 /// Inode numbers reserved by one durable record.
 pub const NUMBERS_BLOCK: u64 = 65_536;
-/// The next block is asked for when fewer than this many numbers are left.
-pub const NUMBERS_LOW: u64 = 16_384;
+/// The next block is asked for when less than one in this many numbers of a block is left.
+pub const NUMBERS_LOW: u64 = 4;
 /// Most extents or xattr parts that one transaction removes (R22).
 pub const SLICE_KEYS: usize = 1_024;
 /// Most truncate marks of one inode (R22).

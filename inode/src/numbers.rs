@@ -5,12 +5,14 @@ use crate::{
     Fault,
     files::{get_counter, put_counter, sync, transact},
     key,
-    limits::{NUMBERS_BLOCK, NUMBERS_LOW},
+    limits::NUMBERS_LOW,
 };
 
 /// Hands out inode numbers from blocks whose reserving record is durable. Each mount begins a
 /// block of its own, so a number is never given twice even if the record that used it was lost.
 pub(crate) struct Numbers {
+    /// Numbers in a block.
+    block: u64,
     state: Mutex<State>,
 }
 
@@ -34,16 +36,12 @@ const SPARE: usize = 1_024;
 
 impl Numbers {
     /// Reserves this mount's first block, durably.
-    pub(crate) async fn open(index: &Index) -> Result<Self, LogError> {
-        let block = reserve(index).await?;
+    pub(crate) async fn open(index: &Index, size: u64) -> Result<Self, LogError> {
+        let block = reserve(index, size).await?;
         sync(index, block.seq).await?;
-        let state = State {
-            next: block.start,
-            end: block.start + NUMBERS_BLOCK,
-            spare: Vec::new(),
-            ahead: None,
-        };
-        Ok(Self { state: Mutex::new(state) })
+        let state =
+            State { next: block.start, end: block.start + size, spare: Vec::new(), ahead: None };
+        Ok(Self { block: size, state: Mutex::new(state) })
     }
 
     /// A number never handed out before.
@@ -57,7 +55,7 @@ impl Numbers {
                 if s.next < s.end {
                     let ino = s.next;
                     s.next += 1;
-                    let low = s.end - s.next < NUMBERS_LOW && s.ahead.is_none();
+                    let low = s.end - s.next < self.block / NUMBERS_LOW && s.ahead.is_none();
                     drop(s);
                     if low {
                         self.reserve_ahead(index);
@@ -68,12 +66,12 @@ impl Numbers {
             };
             let block = match ahead {
                 Some(block) => block,
-                None => reserve(index).await?,
+                None => reserve(index, self.block).await?,
             };
             sync(index, block.seq).await?;
             let mut s = self.state.lock();
             if s.next >= s.end && (s.ahead.is_none() || s.ahead == Some(block)) {
-                (s.next, s.end) = (block.start, block.start + NUMBERS_BLOCK);
+                (s.next, s.end) = (block.start, block.start + self.block);
                 s.ahead = None;
             }
         }
@@ -90,7 +88,7 @@ impl Numbers {
     /// Reserves the next block without waiting; where that is not possible now, the next caller
     /// tries again.
     fn reserve_ahead(&self, index: &Index) {
-        if let Ok(committed) = index.transact(|txn| next_block(txn).map_err(abort)) {
+        if let Ok(committed) = index.transact(|txn| next_block(txn, self.block).map_err(abort)) {
             let block = Block { start: committed.value, seq: committed.seq };
             let mut s = self.state.lock();
             if s.ahead.is_none() {
@@ -100,14 +98,14 @@ impl Numbers {
     }
 }
 
-async fn reserve(index: &Index) -> Result<Block, LogError> {
-    let (start, seq) = transact(index, |txn| Ok((next_block(txn)?, txn.seq()))).await?;
+async fn reserve(index: &Index, size: u64) -> Result<Block, LogError> {
+    let (start, seq) = transact(index, |txn| Ok((next_block(txn, size)?, txn.seq()))).await?;
     Ok(Block { start, seq })
 }
 
-fn next_block(txn: &mut headhunter::Txn<'_>) -> Result<u64, Fault> {
+fn next_block(txn: &mut headhunter::Txn<'_>, size: u64) -> Result<u64, Fault> {
     let start = get_counter(txn, key::NEXT_NUMBER)?;
-    put_counter(txn, key::NEXT_NUMBER, start.saturating_add(NUMBERS_BLOCK));
+    put_counter(txn, key::NEXT_NUMBER, start.saturating_add(size));
     Ok(start)
 }
 

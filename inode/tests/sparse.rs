@@ -145,7 +145,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
     fn like_a_vector(ops in prop::collection::vec(op(), 1..60), keys in 2..12usize) {
         let mut file = File::new(keys);
