@@ -36,7 +36,7 @@ use self::files::OpenFiles;
 use crate::{
     Capacity, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
     StoreFuture,
-    disk::{Disk, DiskFile, Identity},
+    disk::{Disk, DiskFile, Identity, parent_of},
     limits::OPEN_FILES,
     local::{Doing, clip, sorted},
     seam::Env,
@@ -114,6 +114,11 @@ impl Directory {
         let root_identity = disk.identity(&root).map_err(what)?;
         // Proves that it is a directory and readable.
         disk.entries(&root).map_err(what)?;
+        // A maker that was killed may have left the root's own entry unsynced.
+        match disk.sync_dir(parent_of(&root)) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other.map_err(what)?,
+        }
         let mut reserved = options.reserved;
         reserved.push(TEMPORARY.into());
         let inner = Inner {

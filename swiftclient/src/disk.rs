@@ -133,7 +133,7 @@ pub trait Disk: Send + Sync {
 }
 
 /// The directory that holds `path`; "." for a bare name.
-fn parent_of(path: &Path) -> &Path {
+pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         Some(_) => Path::new("."),

@@ -256,6 +256,19 @@ async fn a_name_left_by_a_killed_writer_is_durable_before_it_is_believed() {
 }
 
 #[tokio::test]
+async fn a_root_left_by_a_killed_maker_is_durable_once_opened() {
+    let sim = SimDisk::new();
+    sim.create_dir(Path::new(ROOT)).unwrap();
+    sim.kill();
+    let reborn = sim.process();
+    let disk = Arc::new(reborn.clone());
+    let store = Directory::open(disk, ROOT, &Env::real(), Options::default()).unwrap();
+    store.put_new(&name("volume"), body(b"v")).await.unwrap();
+    reborn.crash_losing_unsynced();
+    assert_eq!(whole(&reborn.process(), "volume").unwrap(), b"v");
+}
+
+#[tokio::test]
 async fn a_full_disk_takes_nothing_and_gives_room_back() {
     let sim = SimDisk::new();
     let store = sim_store(&sim);
