@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::load::{Target, now};
 use crate::nfsclient::Conn;
+use crate::server::pause;
 
 const PACKAGES: [&str; 8] = [
     "nfs-ganesha",
@@ -171,9 +172,4 @@ fn wait_for_port(port: u16) -> io::Result<()> {
             Err(_) => pause(Duration::from_millis(50)),
         }
     }
-}
-
-#[allow(clippy::disallowed_methods)] // another program is waited for, there is no event
-fn pause(t: Duration) {
-    std::thread::sleep(t);
 }

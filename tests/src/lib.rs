@@ -1,6 +1,8 @@
 //! What the tests and benchmarks of the whole server stand on. Nothing here is part of the server.
 
+pub mod bench;
 pub mod ganesha;
 pub mod load;
 pub mod model;
 pub mod nfsclient;
+pub mod server;

@@ -1,37 +1,146 @@
-//! `bench`
-use esker_tests::ganesha::{Ganesha, in_own_namespace, unpack};
-use esker_tests::load::*;
+//! `bench`: Esker beside nfs-ganesha on one disk. Needs root (namespaces), Debian (packages) and
+//! some minutes; prints Markdown tables and writes them to `--out`.
+//!
+//! `cargo build --release --workspace && target/release/bench`
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+
+use clap::Parser;
+use esker_tests::bench::{
+    ASYNC_ROWS, Fact, ROWS, Report, bare_append, destage, measure, objects, start_time,
+};
+use esker_tests::ganesha::{Ganesha, in_own_namespace, unpack};
+use esker_tests::load::{LoadError, Prepared, now, rss_bytes};
+use esker_tests::server::{Esker, Setup, pause};
+
+/// Esker beside nfs-ganesha, medians of interleaved pairs.
+#[derive(Parser)]
+struct Args {
+    /// Interleaved pairs per row.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Seconds per row and server.
+    #[arg(long, default_value_t = 2.0)]
+    secs: f64,
+    /// Only rows whose name begins so (null, getattr, chain …); leaves out what follows the rows.
+    #[arg(long)]
+    row: Option<String>,
+    /// Files made before the start is timed.
+    #[arg(long, default_value_t = 1_000_000)]
+    files: u64,
+    /// Files made before NULL and GETATTR are measured beside destage.
+    #[arg(long, default_value_t = 100_000)]
+    flood: u64,
+    /// `--memory` of Esker, MiB.
+    #[arg(long, default_value_t = 512)]
+    memory: u64,
+    /// Where the tables go.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Watches the resident bytes of a process; gives the largest ever seen.
+fn watch<T>(pid: u32, f: impl FnOnce() -> Result<T, LoadError>) -> Result<(T, u64), LoadError> {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        let watcher = s.spawn(|| {
+            let mut most = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                most = most.max(rss_bytes(pid).unwrap_or(0));
+                pause(Duration::from_millis(20));
+            }
+            most
+        });
+        let r = f();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok((r?, watcher.join().unwrap_or(0)))
+    })
+}
+
+fn rows(args: &Args, work: &Path, root: &Path, report: &mut Report) -> Result<(), LoadError> {
+    let time = Duration::from_secs_f64(args.secs);
+    let wanted = |p: &&esker_tests::bench::RowPlan| {
+        args.row.as_ref().is_none_or(|n| p.row.name().starts_with(n.as_str()))
+    };
+    let ganesha = Ganesha::start(root, &work.join("ganesha"))?;
+    let mut theirs = Prepared::new(ganesha.target())?;
+    let memory = || vec!["--memory".to_string(), format!("{}M", args.memory)];
+    for (kind, plans, exports) in [
+        ("sync", &ROWS[..], vec![]),
+        ("async", &ASYNC_ROWS[..], vec!["/ 127.0.0.0/8(rw,async,no_root_squash)".to_string()]),
+    ] {
+        let place = work.join(kind);
+        std::fs::create_dir_all(&place)?;
+        let setup = Setup { args: memory(), exports, ..Setup::default() };
+        let esker = Esker::start(&place, &setup)?;
+        let mut ours = Prepared::new(esker.target())?;
+        let ((), most) = watch(esker.pid(), || {
+            for plan in plans.iter().filter(wanted) {
+                report.row(kind, measure(plan, &mut ours, &mut theirs, args.pairs, time)?);
+            }
+            Ok(())
+        })?;
+        let bound = args.memory + 64;
+        report.fact(Fact {
+            name: format!("most resident memory during the `{kind}` rows"),
+            value: format!("{} MiB", most >> 20),
+            wanted: format!("≤ {bound} MiB"),
+            met: most >> 20 <= bound,
+        });
+    }
+    Ok(())
+}
+
+fn run(args: &Args, target: &Path, root: &Path) -> Result<(), LoadError> {
+    let work = tempfile::tempdir_in(target)?;
+    let time = Duration::from_secs_f64(args.secs);
+    for name in ["ganesha", "destage", "objects", "start"] {
+        std::fs::create_dir_all(work.path().join(name))?;
+    }
+    let mut report = Report::default();
+    let begin = now();
+    let bare = bare_append(work.path())?;
+    rows(args, work.path(), root, &mut report)?;
+    report.fact(Fact {
+        name: "4 KiB append + fdatasync on this disk, before and after, p50".into(),
+        value: format!("{bare:.0} µs, {:.0} µs", bare_append(work.path())?),
+        wanted: "–".into(),
+        met: true,
+    });
+    if args.row.is_none() {
+        let place = |name: &str| work.path().join(name);
+        for fact in destage(&place("destage"), args.flood, time)? {
+            report.fact(fact);
+        }
+        report.fact(objects(&place("objects"))?);
+        for fact in start_time(&place("start"), args.files)? {
+            report.fact(fact);
+        }
+    }
+    let cores = std::thread::available_parallelism()?;
+    let head = format!(
+        "{} pairs of {} s a row, {cores} cores, {:.0} s in all. Pairs are Esker : ganesha.",
+        args.pairs,
+        args.secs,
+        (now() - begin).as_secs_f64()
+    );
+    let out = args.out.clone().unwrap_or_else(|| target.join("bench.md"));
+    Ok(report.publish(&head, &out)?)
+}
+
+fn main() -> Result<(), LoadError> {
+    let args = Args::parse();
     let exe = std::env::current_exe()?;
-    let target = exe.parent().and_then(|p| p.parent()).unwrap();
-    let cache = target.join("ganesha");
-    let root = unpack(&cache)?;
+    let target = exe
+        .parent()
+        .and_then(Path::parent)
+        .ok_or_else(|| LoadError::Wrong("this program is in no target directory".into()))?;
+    // Outside of the namespace, which has no way to the packages.
+    let root = unpack(&target.join("ganesha"))?;
+    esker_tests::server::binary()?;
     if let Some(code) = in_own_namespace()? {
         std::process::exit(code);
     }
-    let work = tempfile::tempdir_in(target)?;
-    let g = Ganesha::start(&root, work.path())?;
-    let mut p = Prepared::new(g.target())?;
-    let time = Duration::from_secs(2);
-    for (row, conns, window) in [
-        (Row::Null, 1, 64),
-        (Row::Null, 8, 8),
-        (Row::Null, 1, 1),
-        (Row::Getattr, 1, 64),
-        (Row::Getattr, 8, 8),
-        (Row::Lookup, 1, 64),
-        (Row::Read4k, 1, 16),
-        (Row::Read1m(true), 1, 8),
-        (Row::Read1m(false), 1, 8),
-        (Row::Write1m, 1, 4),
-        (Row::Sync4k, 1, 1),
-        (Row::Chain, 1, 1),
-        (Row::Chain, 8, 1),
-        (Row::Chain, 32, 1),
-    ] {
-        println!("{}", p.run(row, Shape { conns, window, time })?);
-    }
-    println!("flood 20000: {:?}", p.flood(20000)?);
-    Ok(())
+    run(&args, target, &root)
 }

@@ -70,10 +70,10 @@ pub(super) fn drive(
         Until::Count(n) => sent < n,
     };
     let mut at = now();
-    for slot in 0..window {
+    for (slot, started) in started.iter_mut().enumerate() {
         if more(sent, at) {
             work.queue(conn, base.wrapping_add(slot as u32), slot, sent)?;
-            (sent, inflight, started[slot]) = (sent + 1, inflight + 1, at);
+            (sent, inflight, *started) = (sent + 1, inflight + 1, at);
         }
     }
     conn.flush()?;

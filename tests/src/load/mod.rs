@@ -25,9 +25,10 @@ mod tests;
 
 pub use data::Pool;
 pub use outcome::{Outcome, cpu_seconds, now, rss_bytes};
-pub use rows::{Prepared, Row, Shape};
+pub use rows::{Prepared, Row, Shape, make_files};
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::nfsclient::{Client, Conn, Cred, Fault, Fh, mnt};
 
@@ -73,6 +74,9 @@ impl Target {
     }
     /// A client that is uid 0.
     pub fn client(&self) -> Result<Client, LoadError> {
-        Ok(Client::root(self.nfs)?)
+        let client = Client::root(self.nfs)?;
+        // Low ports are few, and one that was closed in order would be taken for a minute.
+        socket2::SockRef::from(client.conn.stream()).set_linger(Some(Duration::ZERO))?;
+        Ok(client)
     }
 }

@@ -389,6 +389,44 @@ impl Work for Syncs<'_> {
     }
 }
 
+/// Makes `n` empty files below `root` over 8 connections, 1,000 a directory, nothing waited for but
+/// the replies.
+pub fn make_files(target: &Target, root: &Fh, n: u64) -> Result<(), LoadError> {
+    let per = 1000;
+    let mut jobs = Vec::new();
+    for part in 0..8 {
+        let mut c = target.client()?;
+        jobs.push(move || {
+            let mut lap = Lap::default();
+            for d in (part..n.div_ceil(per)).step_by(8) {
+                let dir = c.mkdir(root, &format!("dir-{d:06}"), 0o755)?;
+                let mut w = Creates { dir, cred: c.cred.clone() };
+                let count = per.min(n - d * per);
+                lap.ops += drive(&mut c.conn, &mut w, 64, Until::Count(count))?.ops;
+            }
+            Ok(lap)
+        });
+    }
+    together(jobs).map(|_| ())
+}
+
+struct Creates {
+    dir: Fh,
+    cred: Cred,
+}
+impl Work for Creates {
+    fn queue(&mut self, conn: &mut Conn, xid: u32, _: usize, n: u64) -> Result<(), LoadError> {
+        let name = format!("file-{n:07}");
+        let how = How::Unchecked(Sattr::mode(0o644));
+        let call = Create { dir: &self.dir, name: name.as_bytes(), how };
+        put(conn, xid, &self.cred, Create::PROC, |e| call.args(e));
+        Ok(())
+    }
+    fn check(&mut self, _: usize, mut d: Dec) -> Result<u64, LoadError> {
+        ok("CREATE", &mut d).map(|()| 0)
+    }
+}
+
 struct Removes {
     dir: Fh,
     names: Vec<Vec<u8>>,
