@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use crate::{
-    FRAME_BYTES, Owner,
+    COPY_OUT_BYTES, FRAME_BYTES, Owner,
     format::{Body, Kind},
 };
 
@@ -40,11 +40,16 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A data frame of at most [`crate::FRAME_BYTES`] of `owner`'s bytes.
+    /// A data frame of at most [`crate::FRAME_BYTES`] of `owner`'s bytes. Fewer than
+    /// [`crate::COPY_OUT_BYTES`] are copied: a frame outlives its request, and a small one must not
+    /// pin the request's buffer.
     ///
     /// # Panics
     /// When `bytes` is longer: the caller cuts.
-    pub fn data(owner: Owner, bytes: Bytes, codec: Codec) -> Self {
+    pub fn data(owner: Owner, mut bytes: Bytes, codec: Codec) -> Self {
+        if bytes.len() < COPY_OUT_BYTES {
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
         let Some(body) = Body::new(Kind::Data, &bytes, codec) else {
             panic!("a frame of {} bytes; at most {FRAME_BYTES}", bytes.len());
         };
@@ -73,3 +78,6 @@ impl Frame {
         self.body.entry_len(encrypted)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,13 +82,6 @@ impl Body {
     pub(crate) fn checksum(&self) -> u32 {
         self.checksum
     }
-
-    /// The same body with `bytes` in place of its stored ones, which must be equal: for owners that
-    /// copy a body out of a larger buffer.
-    pub(crate) fn with_stored(&self, stored: Bytes) -> Self {
-        debug_assert_eq!(stored, self.stored);
-        Self { stored, ..self.clone() }
-    }
 }
 
 thread_local! {

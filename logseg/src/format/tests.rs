@@ -48,7 +48,7 @@ pub(crate) struct Builder {
     pub footer: FooterBuilder,
     seed: Seed,
     cipher: Option<SegmentCipher>,
-    ordinal: u32,
+    pub ordinal: u32,
     pub mark: u32,
 }
 

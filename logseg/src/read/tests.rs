@@ -243,6 +243,10 @@ async fn damage_is_named_and_never_given() {
     let (w, _) = World::new(false).await;
     let wrong = Location { stored: small.stored + 8, ..small };
     corrupt_at(w.reader.read(&wrong).await, &small, small.offset);
+    let wrong = Location { stored: small.stored - 8, ..small };
+    corrupt_at(w.reader.read(&wrong).await, &small, small.offset);
+    let wrong = Location { stored: 64, ..small };
+    corrupt_at(w.reader.read(&wrong).await, &small, small.offset);
     let wrong = Location { offset: big.offset + 64, ..small };
     corrupt_at(w.reader.read(&wrong).await, &small, big.offset + 64);
     let wrong = Location { offset: 1 << 30, ..small };

@@ -148,6 +148,26 @@ async fn what_is_not_stored_is_never_called_stored() {
     assert_eq!(ours.object(&name).await, object, "and it is left as it is");
 }
 
+/// Ours at its start, but longer: not equal.
+#[tokio::test]
+async fn an_object_with_a_suffix_is_not_ours() {
+    let spy = Spy::new();
+    let name = segment_name(SegmentId::side(6, 0));
+    let mut open = writer(&spy, 1 << 20).new_segment().await.unwrap();
+    let body = Body::new(Kind::Page, &Bytes::from_static(b"page"), Codec::Stored).unwrap();
+    open.append(Kind::Page, Owner(0), &body);
+    let (mut pieces, ours) = open.seal();
+    put_segment(&spy, &name, &pieces, ours).await.unwrap();
+    put_segment(&spy, &name, &pieces, ours).await.unwrap();
+    assert_eq!(Likeness::of_bytes(&pieces.concat()), Some(ours));
+    spy.inner.delete_many(std::slice::from_ref(&name)).await.unwrap();
+    pieces.push(Bytes::from_static(b"suffix"));
+    assert_eq!(Likeness::of_bytes(&pieces.concat()), None);
+    spy.inner.put_new(&name, pieces.clone()).await.unwrap();
+    pieces.pop();
+    assert!(matches!(put_segment(&spy, &name, &pieces, ours).await, Err(LogError::Refused(_))));
+}
+
 /// The error of a segment stored in the background comes out, whichever call meets it.
 #[tokio::test]
 async fn an_early_failure_is_not_forgotten() {

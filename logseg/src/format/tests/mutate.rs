@@ -169,6 +169,111 @@ fn plain_bytes_in_an_encrypted_segment_are_refused() {
     assert!(plain.windows(64).any(|w| w == &secret[..64]));
 }
 
+#[test]
+fn a_footer_must_name_exactly_the_entries_before_it() {
+    let build = |leave_out: bool| {
+        let mut b = Builder::new(&header(false));
+        b.transaction(101, 50, Codec::Stored);
+        let before = b.footer.clone();
+        b.transaction(102, 50, Codec::Stored);
+        if leave_out {
+            b.footer = before;
+        }
+        b.seal()
+    };
+    assert!(scan_sealed(&build(false)).is_ok());
+    let wrong = build(true);
+    let s = scan(&wrong).unwrap();
+    assert_eq!(s.tail, Tail::Torn(EntryFault::Footer("it names other entries")));
+    assert_eq!(s.entries.len(), 4);
+    assert!(scan_sealed(&wrong).is_err());
+}
+
+/// Frames of a transaction whose record was torn off have no say in the last seq: the next segment
+/// must begin with the record's.
+#[test]
+fn only_records_count_as_last_seq() {
+    let mut b = Builder::new(&header(false));
+    assert_eq!(b.footer.last_seq(), Seq(100));
+    b.transaction(101, 50, Codec::Stored);
+    b.entry(Kind::Data, 102, noise(1, 50), Codec::Stored);
+    b.entry(Kind::Mark, 102, Vec::new(), Codec::Stored);
+    assert_eq!(scan(&b.bytes).unwrap().footer.last_seq(), Seq(101));
+    b.entry(Kind::SideReserve, 102, vec![64, 0, 0, 0], Codec::Stored);
+    assert_eq!(b.footer.last_seq(), Seq(102));
+    let Tail::Footer(f) = scan(&b.seal()).unwrap().tail else { panic!("no footer") };
+    assert_eq!(f.tail.last_seq, Seq(102));
+}
+
+/// A footer read alone, from the end of an object, checks itself.
+#[test]
+fn a_footer_alone_bears_no_flip() {
+    let bytes = sample(false);
+    let s = scan(&bytes).unwrap();
+    let (seed, footer) = (Seed::new(&s.header.nonce), &bytes[s.end as usize..]);
+    assert!(Footer::decode(footer, &seed, s.end).is_ok());
+    assert!(Footer::decode(footer, &seed, s.end + 8).is_err());
+    for at in 0..footer.len() {
+        let mut altered = footer.to_vec();
+        altered[at] ^= 2;
+        assert!(Footer::decode(&altered, &seed, s.end).is_err(), "byte {at}");
+        let tail = altered.last_chunk().unwrap();
+        let in_tail = at >= footer.len() - FOOTER_TAIL;
+        assert_eq!(FooterTail::decode(tail).is_err(), in_tail, "byte {at}");
+    }
+}
+
+/// An ordinal used twice would be a nonce used twice.
+#[test]
+fn ordinals_never_go_back() {
+    let mut b = Builder::new(&header(false));
+    b.transaction(101, 50, Codec::Stored);
+    let end = b.at();
+    b.ordinal = 1;
+    b.transaction(102, 50, Codec::Stored);
+    let s = scan(&b.bytes).unwrap();
+    assert_eq!((s.end, s.tail), (end, Tail::Torn(EntryFault::Field("ordinal"))));
+    // Gaps are allowed.
+    let mut b = Builder::new(&header(false));
+    b.transaction(101, 50, Codec::Stored);
+    b.ordinal = 1000;
+    b.transaction(102, 50, Codec::Stored);
+    assert_eq!(scan(&b.bytes).unwrap().entries.len(), 4);
+}
+
+/// The very last durable entry, as small as entries get.
+#[test]
+fn damage_just_below_the_mark_is_damage() {
+    let mut b = Builder::new(&header(false));
+    b.transaction(101, 50, Codec::Stored);
+    let last = b.entry(Kind::Mark, 101, Vec::new(), Codec::Stored);
+    assert_eq!(b.at(), last + 64);
+    b.sync();
+    b.transaction(102, 50, Codec::Stored);
+    let mut bytes = b.bytes;
+    bytes[last as usize + 30] ^= 1;
+    let fault = EntryFault::Header;
+    assert_eq!(scan(&bytes).err(), Some(ScanError::Damaged { offset: last, fault }));
+}
+
+/// Block and table altered together: the header's checksum covers the table.
+#[test]
+fn a_table_that_fits_other_blocks_is_refused() {
+    let mut b = Builder::new(&header(false));
+    let at = b.entry(Kind::Data, 101, noise(1, 5000), Codec::Stored);
+    let (table, block) = (at as usize + 64, at as usize + 64 + 8);
+    let stored = b.at() - at;
+    let mut bytes = b.bytes;
+    bytes[block + 7] ^= 1;
+    let sum = crc32c(&bytes[block..block + 4096]);
+    bytes[table..table + 4].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(scan(&bytes).unwrap().tail, Tail::Torn(EntryFault::Body));
+    let plan = PartPlan::new(at, stored, 0..10).unwrap();
+    let blocks = Bytes::copy_from_slice(&bytes[block..block + 4096]);
+    let out = plan.open(&Seed::new(b"nonce-of-segment"), &bytes[at as usize..block], &blocks);
+    assert_eq!(out, Err(EntryFault::Body));
+}
+
 /// A header with a right checksum over wrong fields: what a bug or a forger writes.
 fn forged(change: impl Fn(&mut EntryHeader)) -> Result<EntryHeader, EntryFault> {
     let seed = Seed::new(b"nonce-of-segment");
