@@ -65,3 +65,12 @@ impl LogError {
         }
     }
 }
+
+/// A failed operation on a local file, in words.
+pub(crate) fn journal_error(
+    verb: &str,
+    path: &std::path::Path,
+    source: std::io::Error,
+) -> LogError {
+    LogError::Journal { what: format!("{verb} {}", path.display()), source }
+}

@@ -12,16 +12,24 @@
 //! Who may call it: `headhunter` (everything), `inode` (to make frames and read them).
 
 mod cache;
+mod chain;
+mod core;
 pub mod crypto;
+mod destage;
 mod equal;
 mod error;
+mod flush;
 pub mod format;
 mod frame;
 mod id;
+mod journal;
 mod limits;
+mod lock;
 mod log;
 mod read;
 mod recovery;
+mod reserve;
+mod room;
 mod side;
 #[cfg(test)]
 mod spy;

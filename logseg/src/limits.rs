@@ -1,5 +1,7 @@
 //! Every limit of the log, with its unit.
 
+use std::time::Duration;
+
 /// Most file data in one frame, bytes decoded.
 pub const FRAME_BYTES: usize = 128 << 10;
 /// A data frame is checksummed in blocks of this many stored bytes, so that a small read checks
@@ -36,3 +38,17 @@ pub const SMALL_GAP_BYTES: u64 = 16 << 10;
 pub const SIDE_IN_FLIGHT: usize = 2;
 /// Times a segment is put again after an unknown outcome that left nothing behind.
 pub const PUT_AGAIN: usize = 3;
+/// Largest reserve (R18): max(8 segments, capacity / 16), but never more than this, bytes.
+pub const RESERVE_MAX_BYTES: u64 = 1 << 30;
+/// Smallest size of a chain segment, bytes.
+pub const SEGMENT_MIN_BYTES: u64 = 64 << 10;
+/// A mark is appended after this much silence (R11).
+pub const MARK_AFTER: Duration = Duration::from_secs(1);
+/// An open segment older than this is sealed and stored, where storing is a link.
+pub const AGE_LINKED: Duration = Duration::from_secs(30);
+/// The same where segments travel to the store.
+pub const AGE_STREAMED: Duration = Duration::from_secs(5);
+/// First pause after a failed put; doubles with each further failure.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between two tries of a put.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(10);

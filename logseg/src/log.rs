@@ -1,6 +1,27 @@
-use bytes::Bytes;
+use std::{
+    future::poll_fn,
+    ops::Range,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+};
 
-use crate::{Frame, Location, LogError, SegmentId, Seq, SideWriter};
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use parking_lot::Mutex;
+use swiftclient::StoreError;
+
+use crate::{
+    Codec, Location, LogError, SIDE_IDS_RESERVED, SegmentId, Seq, SideWriter,
+    chain::{Phase, Segment},
+    core::Core,
+    destage::Keeper,
+    error::journal_error,
+    flush::JournalThread,
+    format::{Kind, checkpoint_name, encode_checkpoint, segment_name},
+    lock::Locks,
+    side::{SideConfig, SideIds},
+};
 
 /// How a sync may be carried out (DESIGN §8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,102 +51,315 @@ pub struct LogStatus {
     pub unstored_bytes: u64,
     /// fdatasync calls of the journal.
     pub syncs: u64,
+    /// Flushes that made something durable; each answers all who waited.
+    pub groups: u64,
     /// Sync requests answered.
     pub waiters: u64,
     /// Segments stored.
     pub stored_segments: u64,
     /// Objects put.
     pub puts: u64,
+    /// Segments whose last put failed and is waiting to be tried again.
+    pub failed_segments: u64,
+    /// Why the log takes nothing more, if so.
+    pub failure: Option<String>,
 }
 
-/// The log of one mounted volume. Clones share it.
+/// An open log: what stops when the last handle goes.
+///
+/// The order of the fields is the order of the end: nothing is put or flushed any more when the
+/// locks go.
+pub(crate) struct Running {
+    keeper: Keeper,
+    thread: Option<JournalThread>,
+    locks: Mutex<Option<Locks>>,
+    pub core: Arc<Core>,
+}
+
+impl Running {
+    pub(crate) fn start(core: Arc<Core>, locks: Option<Locks>) -> Result<Arc<Self>, LogError> {
+        let threaded = core.journal.is_some() && !core.inline_only;
+        let thread = if threaded {
+            Some(
+                JournalThread::start(&core)
+                    .map_err(|e| journal_error("start the thread of", Path::new("journal"), e))?,
+            )
+        } else {
+            None
+        };
+        let keeper = Keeper::start(&core);
+        Ok(Arc::new(Self { keeper, thread, locks: Mutex::new(locks), core }))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.keeper.stop();
+        self.thread = None;
+        *self.locks.lock() = None;
+    }
+}
+
+/// The log of one mounted volume. Clones share it; the last handle ([`crate::LogWriter`] included)
+/// stops its thread and releases its locks.
 #[derive(Clone)]
 pub struct Log {
-    _private: (),
+    pub(crate) running: Arc<Running>,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl Log {
-    /// Body of an entry, decoded, if it is in memory (not yet durable, or in the frame cache).
-    pub fn read_now(&self, location: &Location) -> Option<Bytes> {
-        todo!()
-    }
-
-    /// Body of an entry, decoded and checked: memory, journal file or store. Single-flight per
-    /// location. Data entries enter the frame cache; pages do not (the index keeps them).
-    pub async fn read(&self, location: &Location) -> Result<Bytes, LogError> {
-        todo!()
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.running.core
     }
 
     /// Newest seq known durable in the sense of the volume's durability class.
     pub fn durable_seq(&self) -> Seq {
-        todo!()
+        self.core().durable_seq()
     }
 
     /// Newest committed seq.
     pub fn last_seq(&self) -> Seq {
-        todo!()
+        self.core().last_seq()
     }
 
-    /// Waits until everything up to `seq` is durable. Group commit, no window (DESIGN §8.3).
+    /// Waits until everything up to `seq` (clipped to the newest) is durable. Group commit, no
+    /// window (DESIGN §8.3): whatever was committed during one flush is the next group.
+    ///
+    /// Errors: `Fenced`, `ReadOnly`. Nothing was lost that was acknowledged before.
     pub async fn sync(&self, seq: Seq, mode: SyncMode) -> Result<(), LogError> {
-        todo!()
+        let core = self.core();
+        let seq = seq.min(core.last_seq());
+        if core.durable_seq() >= seq {
+            return Ok(());
+        }
+        core.check()?;
+        let inline = mode == SyncMode::Inline || core.inline_only;
+        if core.journal.is_some() && inline {
+            core.flush_inline();
+        }
+        poll_fn(|context| {
+            if core.durable_seq() >= seq {
+                return Poll::Ready(Ok(()));
+            }
+            let mut state = core.lock();
+            if let Some(failure) = &state.failure {
+                return Poll::Ready(Err(failure.error()));
+            }
+            // Under the lock: the flusher advances it before it looks for waiters.
+            if core.durable_seq() >= seq {
+                return Poll::Ready(Ok(()));
+            }
+            state.syncs.push((seq, context.waker().clone()));
+            let free = !state.flushing;
+            drop(state);
+            if core.journal.is_none() {
+                core.keeper.notify_one();
+            } else if free {
+                core.work.notify_one();
+            }
+            Poll::Pending
+        })
+        .await
     }
 
-    /// Waits until there is room for `bytes` more unsynced bytes in memory.
+    /// Waits until there is room for `bytes` more unsynced bytes in memory. 0 asks for nothing:
+    /// what only shrinks is admitted while anything works.
+    ///
+    /// Errors: `Full` where the disk or store has no room for them beside what is already promised
+    /// and the reserve (R18), before anything was appended; `Fenced`, `ReadOnly`.
     pub async fn admit(&self, bytes: u64) -> Result<(), LogError> {
-        todo!()
+        let core = self.core();
+        core.check()?;
+        if bytes > 0 && !core.has_room_for(bytes) {
+            return Err(LogError::Full);
+        }
+        let bytes = bytes.min(core.sizes.transaction);
+        if core.inline_only && core.journal.is_some() && core.crowded(bytes) {
+            core.flush_inline();
+        }
+        poll_fn(|context| {
+            let mut state = core.lock();
+            if let Some(failure) = &state.failure {
+                return Poll::Ready(Err(failure.error()));
+            }
+            // Begun early, so that seldom anybody waits.
+            if state.unsynced > core.sizes.unsynced / 2 {
+                core.want_flush(&mut state);
+            }
+            if state.unsynced == 0 || state.unsynced + bytes <= core.sizes.unsynced {
+                return Poll::Ready(Ok(()));
+            }
+            state.admits.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// Waits until every chain segment below `before` is stored. `before` must be sealed or open.
+    ///
+    /// Errors: `Fenced`, `ReadOnly`; an error of the store never ends the wait.
     pub async fn stored(&self, before: SegmentId) -> Result<(), LogError> {
-        todo!()
+        let core = self.core();
+        poll_fn(|context| {
+            let mut state = core.lock();
+            if state.stored_through >= before {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(failure) = &state.failure {
+                return Poll::Ready(Err(failure.error()));
+            }
+            state.stores.push(context.waker().clone());
+            drop(state);
+            core.keeper.notify_one();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Body of an entry, decoded, if it is in memory (not yet durable, or in the frame cache).
+    pub fn read_now(&self, location: &Location) -> Option<Bytes> {
+        self.core().reader.now(location)
+    }
+
+    /// Body of an entry, decoded and checked: memory, journal file or store. Single-flight per
+    /// location. Data entries enter the frame cache; pages do not (the index keeps them).
+    ///
+    /// Errors: `Corrupt` naming segment and offset, `Store`, `Journal`.
+    pub async fn read(&self, location: &Location) -> Result<Bytes, LogError> {
+        self.core().reader.read(location).await
+    }
+
+    /// Bytes `part` of the decoded body of a data entry; `part` must lie within it. Fetches little
+    /// more than it gives where the frame is not in memory: for random small reads.
+    pub async fn read_part(
+        &self,
+        location: &Location,
+        part: Range<u32>,
+    ) -> Result<Bytes, LogError> {
+        self.core().reader.read_part(location, part).await
     }
 
     /// Starts writing side segments.
+    ///
+    /// Errors: `Fenced`, `ReadOnly`.
     pub async fn side_writer(&self) -> Result<SideWriter, LogError> {
-        todo!()
+        let core = self.core();
+        core.check()?;
+        let stored_through = core.lock().stored_through;
+        let config = SideConfig {
+            store: core.store.clone(),
+            ids: Arc::new(self.clone()),
+            pool: core.pool.clone(),
+            env: core.env.clone(),
+            volume: core.header.uuid,
+            journal: core.journal.as_ref().map_or([0; 16], |j| j.uuid),
+            durability: core.durability(),
+            segment_bytes: core.sizes.segment,
+            key: core.key.clone(),
+            codec: if core.store.local_dir().is_some() { Codec::Stored } else { Codec::Lz4 },
+        };
+        Ok(SideWriter::new(config, stored_through))
+    }
+
+    /// The next side id of a block that a durable chain record reserved (R7).
+    async fn side_id(&self) -> Result<SegmentId, LogError> {
+        let core = self.core();
+        let (id, seq) = poll_fn(|context| {
+            let mut state = core.lock();
+            if let Some(failure) = &state.failure {
+                return Poll::Ready(Err(failure.error()));
+            }
+            if state.side_next >= state.side_reserved.0 {
+                if state.in_txn {
+                    state.betweens.push(context.waker().clone());
+                    return Poll::Pending;
+                }
+                let below = state.side_next + SIDE_IDS_RESERVED;
+                let body = Bytes::copy_from_slice(&below.to_le_bytes());
+                let seq = core.append_own(&mut state, Kind::SideReserve, &body);
+                state.side_reserved = (below, seq);
+            }
+            let id = SegmentId::side(core.epoch, state.side_next);
+            state.side_next += 1;
+            Poll::Ready(Ok((id, state.side_reserved.1)))
+        })
+        .await?;
+        self.sync(seq, SyncMode::Queued).await?;
+        Ok(id)
     }
 
     /// Publishes a checkpoint: create-only, durable on return. Only after all it refers to and the
     /// chain up to its replay start is stored (R6): the caller's duty.
+    ///
+    /// Errors: `Store` (nothing is published, or the outcome is unknown: try again with the same
+    /// name and bytes), `Fenced` where another's checkpoint of that name is found.
     pub async fn publish(&self, name: CheckpointName, bytes: Bytes) -> Result<(), LogError> {
-        todo!()
+        let core = self.core();
+        core.check()?;
+        let object = Bytes::from(encode_checkpoint(&core.header.uuid, name, &bytes));
+        core.put_small(&checkpoint_name(name), object).await
     }
 
     /// Deletes checkpoints older than the two that are kept (R8).
     pub async fn delete_checkpoints(&self, names: &[CheckpointName]) -> Result<(), LogError> {
-        todo!()
+        self.core().check()?;
+        let names: Vec<_> = names.iter().map(|&n| checkpoint_name(n)).collect();
+        first_error(self.core().store.delete_many(&names).await?)
     }
 
-    /// Deletes whole segments (retire and sweep, R8: only the index decides). Drops their cached
-    /// frames and journal files too. An absent one counts as deleted.
+    /// Deletes whole segments (retire and sweep, R8: only the index decides). Drops their journal
+    /// files too. An absent one counts as deleted.
     pub async fn delete_segments(&self, ids: &[SegmentId]) -> Result<(), LogError> {
-        todo!()
+        self.core().check()?;
+        let names: Vec<_> = ids.iter().map(|&id| segment_name(id)).collect();
+        let done = self.core().store.delete_many(&names).await?;
+        self.core().reader.forget(ids);
+        self.core().reserve.restore();
+        first_error(done)
     }
 
-    /// Ids ever handed out to side segments in `epoch` up to now, for the sweep: counters below
+    /// Ids ever handed out to side segments in this epoch up to now, for the sweep: counters below
     /// this mark.
     pub fn side_mark(&self) -> u32 {
-        todo!()
+        self.core().lock().side_reserved.0
     }
 
-    /// Room of the store and journal in bytes, reserve left out: (total, free). `None`: unbounded.
+    /// Room of the store and journal in bytes, reserve and promised bytes left out: (total, free).
+    /// `None`: unbounded.
     pub fn room(&self) -> Option<(u64, u64)> {
-        todo!()
+        self.core().room()
     }
 
     /// True while free room is below the reserve (R18): only shrinking is admitted.
     pub fn reserve_in_use(&self) -> bool {
-        todo!()
+        self.core().reserve.in_use() || !self.core().has_room_for(0)
     }
 
     /// Figures.
     pub fn status(&self) -> LogStatus {
-        todo!()
+        let core = self.core();
+        let state = core.lock();
+        let failed = |s: &&Segment| s.phase == Phase::Failed;
+        LogStatus {
+            unsynced_bytes: state.unsynced,
+            unstored_bytes: state.chain.segments.iter().map(|s| s.durable).sum(),
+            syncs: core.counts.syncs.load(Ordering::Relaxed),
+            groups: core.counts.groups.load(Ordering::Relaxed),
+            waiters: core.counts.waiters.load(Ordering::Relaxed),
+            stored_segments: core.counts.stored_segments.load(Ordering::Relaxed),
+            puts: core.counts.puts.load(Ordering::Relaxed),
+            failed_segments: state.chain.segments.iter().filter(failed).count() as u64,
+            failure: state.failure.as_ref().map(|f| f.error().to_string()),
+        }
     }
 }
 
-/// Keeps `Frame` in scope for the doc links above.
-#[allow(dead_code)]
-type Unused = Frame;
+impl SideIds for Log {
+    fn next_side_id(&self) -> BoxFuture<'_, Result<SegmentId, LogError>> {
+        self.side_id().boxed()
+    }
+}
+
+fn first_error(outcomes: Vec<Result<(), StoreError>>) -> Result<(), LogError> {
+    outcomes.into_iter().collect::<Result<(), StoreError>>().map_err(LogError::from)
+}

@@ -1,9 +1,41 @@
-use std::{path::PathBuf, sync::Arc};
+//! Opening a log: reading the chain back to its end, and ending it (R2–R5, R11, R20).
+//!
+//! ```text
+//!   begin: locks ─► next, next, … ─► end of the chain ─► seal ─┬► Open (a new epoch)
+//!                     ▲                                        │
+//!                     └──────────── a segment stood there ─────┘ More
+//! ```
+//!
+//! The store is asked first for every id: what it says is definite, and a seal there makes void
+//! whatever the journal has. Only what it definitely lacks is looked for in the journal.
+
+mod chain;
+mod seal;
+mod volume;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use swiftclient::{ObjectStore, disk::Disk, seam::Env};
+use parking_lot::Mutex;
+use swiftclient::{
+    ObjectStore, StoreError,
+    disk::{Disk, DiskFile},
+    seam::Env,
+};
+use tokio::task::JoinHandle;
 
-use crate::{CheckpointName, Log, LogError, LogWriter, SegmentId, Seq, VolumeHeader};
+use crate::{
+    Location, Log, LogError, LogWriter, SegmentId, Seq, VolumeHeader,
+    crypto::VolumeKey,
+    format::{FooterBuilder, Scanned},
+    journal::{Found, Journal},
+    lock::{Claim, Locks},
+    read::{Homes, Reader},
+};
 
 /// How to open a log.
 #[derive(Clone)]
@@ -16,7 +48,8 @@ pub struct LogConfig {
     pub env: Env,
     /// Journal directory; `None`: durability `store` (each sync seals and stores).
     pub journal: Option<PathBuf>,
-    /// Where background work runs (journal thread is the log's own; store I/O goes here).
+    /// Where background work runs (journal thread is the log's own; store I/O goes here). Its
+    /// runtime must have time enabled.
     pub pool: tokio::runtime::Handle,
     /// Limit of the frame cache, bytes.
     pub cache_bytes: u64,
@@ -28,6 +61,11 @@ pub struct LogConfig {
     pub take_over: bool,
     /// R5: open without the journal that the volume was last written with.
     pub abandon_journal: bool,
+    /// The volume's key, unwrapped, where the volume is encrypted (R26).
+    pub key: Option<VolumeKey>,
+    /// No thread: every flush runs in the call that wants it. For simulation, where all is one
+    /// task after another on one thread.
+    pub inline_only: bool,
 }
 
 /// Where replay begins.
@@ -41,10 +79,20 @@ pub struct Start {
     pub stored_through: SegmentId,
 }
 
+impl Start {
+    /// Of a volume without a checkpoint. Epoch 1 never has a segment: the first opener ends it,
+    /// so that every epoch that writes was begun by a seal.
+    pub const NEW: Self = Self {
+        segment: SegmentId::chain(1, 0),
+        seq: Seq(0),
+        stored_through: SegmentId::chain(1, 0),
+    };
+}
+
 /// One record, in commit order.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// Its seq.
+    /// Its seq. The log's own records take seqs too, so there are gaps.
     pub seq: Seq,
     /// Segment that holds it.
     pub segment: SegmentId,
@@ -62,64 +110,173 @@ pub enum Sealed {
 
 /// Reading the chain back, from a checkpoint to its end (R2–R5, R11, R20).
 pub struct Recovery {
-    _private: (),
+    config: LogConfig,
+    header: VolumeHeader,
+    start: Start,
+    locks: Option<Locks>,
+    journal: Option<Journal>,
+    /// Segment files of the journal, listed when the epoch was entered.
+    files: Vec<Found>,
+    /// The id to read next.
+    at: SegmentId,
+    /// Set when the chain has ended before this id.
+    end: Option<SegmentId>,
+    /// Last seq of the segments read.
+    last: Option<Seq>,
+    /// R3: nothing below may be missing.
+    stored_through: SegmentId,
+    /// Who began the epoch being read, as far as it is known.
+    owner: Option<Owner>,
+    /// The last segment read ends with a *closed* record.
+    closed: bool,
+    queue: VecDeque<Replayed>,
+    backlog: Vec<Backlog>,
+    tail: Option<OpenTail>,
+    /// Files of segments that are stored: to be unlinked.
+    leftovers: Vec<Found>,
+    ended: Vec<(u32, u32)>,
+    side_marks: Vec<(u32, u32)>,
+    homes: Arc<FoundHomes>,
+    reader: Reader,
+    ahead: VecDeque<(SegmentId, JoinHandle<Result<Bytes, StoreError>>)>,
 }
 
-#[allow(unused_variables, clippy::todo)]
+/// Who writes an epoch.
+#[derive(Clone)]
+struct Owner {
+    /// Zeros: it has no journal.
+    journal: [u8; 16],
+    holder: String,
+}
+
+/// A whole segment that only the journal has.
+struct Backlog {
+    found: Found,
+    footer: FooterBuilder,
+    len: u64,
+}
+
+/// The segment that was open when its writer ended: its good bytes.
+struct OpenTail {
+    found: Found,
+    scanned: Scanned,
+    bytes: Bytes,
+}
+
+/// Journal files met on the way, for pages needed while replaying.
+#[derive(Default)]
+struct FoundHomes(Mutex<HashMap<SegmentId, Arc<dyn DiskFile>>>);
+
+impl Homes for FoundHomes {
+    fn in_memory(&self, _location: &Location) -> Option<Bytes> {
+        None
+    }
+
+    fn journal_file(&self, segment: SegmentId) -> Option<Arc<dyn DiskFile>> {
+        self.0.lock().get(&segment).cloned()
+    }
+}
+
 impl Recovery {
-    /// Writes the object `volume` and makes the journal directory: a new, empty volume. Fails with
-    /// `Refused` where the store holds anything else.
-    pub async fn format(config: &LogConfig, header: &VolumeHeader) -> Result<(), LogError> {
-        todo!()
-    }
-
-    /// Reads and checks the object `volume`; `Ok(None)` when the store is empty or absent;
-    /// `Refused` (with what and where) when it holds something else or another format version.
-    pub async fn volume(config: &LogConfig) -> Result<Option<VolumeHeader>, LogError> {
-        todo!()
-    }
-
-    /// Names of all checkpoints, ascending, found by listing (R6).
-    pub async fn checkpoints(config: &LogConfig) -> Result<Vec<CheckpointName>, LogError> {
-        todo!()
-    }
-
-    /// The bytes of a checkpoint object, as published (the log's own checksum around them verified).
-    pub async fn checkpoint(config: &LogConfig, name: CheckpointName) -> Result<Bytes, LogError> {
-        todo!()
-    }
-
     /// Begins to read the chain at `start`. Takes the locks first (R2: `lock/<epoch>`), so that a
     /// second server is refused with a message that names the holder.
+    ///
+    /// Errors: `Refused` (held by another; a journal of another volume), `Journal`.
     pub async fn begin(
         config: LogConfig,
         header: VolumeHeader,
         start: Start,
     ) -> Result<Self, LogError> {
-        todo!()
+        let mut dirs: Vec<PathBuf> =
+            config.store.local_dir().map(PathBuf::from).into_iter().collect();
+        dirs.extend(config.journal.clone());
+        let claim = Claim { holder: &config.holder, take_over: config.take_over, env: &config.env };
+        let locks = Locks::take(&config.disk, &dirs, &claim)?;
+        let journal = match &config.journal {
+            Some(dir) => Journal::find(&config.disk, dir, &header.uuid)?,
+            None => None,
+        };
+        if let Some(journal) = &journal {
+            journal.sweep()?;
+        }
+        let homes = Arc::new(FoundHomes::default());
+        let reader = Reader::new(
+            config.store.clone(),
+            homes.clone(),
+            config.pool.clone(),
+            header.uuid,
+            config.key.clone(),
+            config.cache_bytes,
+        );
+        let mut recovery = Self {
+            at: start.segment,
+            stored_through: start.stored_through,
+            config,
+            header,
+            start,
+            locks: Some(locks),
+            journal,
+            files: Vec::new(),
+            end: None,
+            last: None,
+            owner: None,
+            closed: false,
+            queue: VecDeque::new(),
+            backlog: Vec::new(),
+            tail: None,
+            leftovers: Vec::new(),
+            ended: Vec::new(),
+            side_marks: Vec::new(),
+            homes,
+            reader,
+            ahead: VecDeque::new(),
+        };
+        recovery.enter_epoch()?;
+        Ok(recovery)
     }
 
     /// The next record after `start.seq`; `None` at the end of the chain as it now is.
+    ///
+    /// Errors: `Corrupt` naming the place (R11), or naming an id that is missing below the
+    /// stored-through mark (R3); `Store` where the store does not say definitely (R3); `Refused`
+    /// where the journal that the volume was last written with is missing (R5).
     pub async fn next(&mut self) -> Result<Option<Replayed>, LogError> {
-        todo!()
+        loop {
+            if let Some(record) = self.queue.pop_front() {
+                return Ok(Some(record));
+            }
+            if self.end.is_some() {
+                return Ok(None);
+            }
+            self.read_one().await?;
+        }
     }
 
     /// Body of an entry, for pages needed while replaying.
-    pub async fn read(&self, location: &crate::Location) -> Result<Bytes, LogError> {
-        todo!()
-    }
-
-    /// Puts the seal at the first absent id (R2).
-    ///
-    /// Errors: `Refused`/`Fenced` naming the holder where a foreign seal is found or the journal is
-    /// missing.
-    pub async fn seal(self) -> Result<Sealed, LogError> {
-        todo!()
+    pub async fn read(&self, location: &Location) -> Result<Bytes, LogError> {
+        self.reader.read(location).await
     }
 
     /// Epochs whose chain has ended, with the first void counter of each, as far as the chain read
     /// shows: for the sweep (R8).
     pub fn ended(&self) -> &[(u32, u32)] {
-        todo!()
+        &self.ended
+    }
+
+    /// Epochs and their highest reserved side counter, as far as the chain read shows: for the
+    /// sweep (R7, R8).
+    pub fn side_marks(&self) -> &[(u32, u32)] {
+        &self.side_marks
+    }
+
+    /// Newest seq read so far, the log's own records included.
+    pub fn last_seq(&self) -> Seq {
+        self.last.unwrap_or(self.start.seq).max(self.start.seq)
+    }
+}
+
+impl LogConfig {
+    fn refuse<T>(why: impl Into<String>) -> Result<T, LogError> {
+        Err(LogError::Refused(why.into()))
     }
 }

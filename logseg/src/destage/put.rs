@@ -1,0 +1,243 @@
+//! One segment to the store, and what its answer means.
+
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use swiftclient::{ObjectName, StoreError};
+
+use crate::{
+    BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
+    chain::{JournalFile, Phase},
+    core::{Core, Failure, wake},
+    format::{ChainObject, FOOTER_TAIL, FooterTail, chain_object, crc32c, segment_name},
+};
+
+/// What is to be stored.
+struct Source {
+    len: u64,
+    digest: u64,
+    from: From,
+}
+
+enum From {
+    File(Arc<JournalFile>),
+    Memory(Vec<Bytes>),
+}
+
+/// How a put ended.
+enum Outcome {
+    Stored,
+    /// Another owns the chain.
+    Fenced(String),
+    /// Try again later.
+    Later(LogError),
+}
+
+impl Core {
+    /// Puts segment `id`, whose phase is `Storing`, and notes the outcome.
+    pub(super) async fn store_segment(self: &Arc<Self>, id: SegmentId) {
+        let outcome = match self.source(id) {
+            Some(source) => self.put_source(id, &source).await,
+            None => return,
+        };
+        match outcome {
+            Outcome::Stored => self.note_stored(id),
+            Outcome::Fenced(holder) => self.fail(Failure::Fenced(holder)),
+            Outcome::Later(error) => self.note_failed(id, &error),
+        }
+        self.keeper.notify_one();
+    }
+
+    fn source(&self, id: SegmentId) -> Option<Source> {
+        let mut state = self.lock();
+        let segment = state.chain.find_mut(id)?;
+        let from = match segment.file.clone() {
+            Some(file) => From::File(file),
+            None => From::Memory(segment.pieces(0, segment.end)),
+        };
+        Some(Source { len: segment.end, digest: segment.digest, from })
+    }
+
+    async fn put_source(&self, id: SegmentId, source: &Source) -> Outcome {
+        let name = segment_name(id);
+        self.counts.puts.fetch_add(1, Ordering::Relaxed);
+        let done = match &source.from {
+            From::Memory(pieces) => self.store.put_new(&name, pieces.clone()).await,
+            From::File(file) => match self.trim(file, source.len) {
+                Ok(()) => self.store.put_file(&name, &file.path, source.len).await,
+                Err(e) => {
+                    return Outcome::Later(crate::error::journal_error("trim", &file.path, e));
+                }
+            },
+        };
+        match done {
+            Ok(()) => match self.verify(&name, source).await {
+                Ok(true) => Outcome::Stored,
+                Ok(false) => Outcome::Later(LogError::Corrupt {
+                    segment: id,
+                    offset: 0,
+                    reason: "the store holds other bytes than it was given".into(),
+                }),
+                Err(e) => Outcome::Later(e.into()),
+            },
+            // Ours from before, or another's: only its bytes tell (R4).
+            Err(StoreError::Exists { .. } | StoreError::Unknown { .. }) => {
+                self.examine(id, &name, source).await
+            }
+            Err(e) => {
+                if matches!(e, StoreError::Full { .. }) {
+                    self.reserve.release(1);
+                }
+                Outcome::Later(e.into())
+            }
+        }
+    }
+
+    /// R12: a file is linked only at its true length.
+    fn trim(&self, file: &JournalFile, len: u64) -> std::io::Result<()> {
+        // The link's own fdatasync makes the new length durable.
+        if file.file.len()? > len { file.file.set_len(len) } else { Ok(()) }
+    }
+
+    /// R19: what the store holds equals what we have, by its own word.
+    async fn verify(&self, name: &ObjectName, source: &Source) -> Result<bool, StoreError> {
+        if let (From::File(file), Some(dir)) = (&source.from, self.store.local_dir()) {
+            let there = self.disk.identity(&dir.join(name.as_str()));
+            if let (Ok(there), Ok(ours)) = (there, file.file.identity())
+                && there == ours
+            {
+                return Ok(true);
+            }
+        }
+        let info = self.store.head(name).await?;
+        if info.len != source.len {
+            return Ok(false);
+        }
+        let ours = self.checksum(source).map_err(|e| StoreError::Unavailable {
+            what: format!("read back {name}"),
+            reason: e.to_string(),
+            retry_after: None,
+        })?;
+        if let Some(theirs) = info.crc32c {
+            return Ok(theirs == ours);
+        }
+        let bytes = self.store.get(name, 0..source.len).await?;
+        Ok(crc32c(&bytes) == ours)
+    }
+
+    fn checksum(&self, source: &Source) -> std::io::Result<u32> {
+        let bytes = match &source.from {
+            From::Memory(pieces) => pieces.concat(),
+            From::File(file) => {
+                let mut bytes = vec![0; usize::try_from(source.len).unwrap_or(0)];
+                file.file.read_at(0, &mut bytes)?;
+                bytes
+            }
+        };
+        Ok(crc32c(&bytes))
+    }
+
+    /// What stands under a name that should have been free.
+    async fn examine(&self, id: SegmentId, name: &ObjectName, source: &Source) -> Outcome {
+        let bytes = match self.store.get(name, 0..u64::MAX).await {
+            Ok(bytes) => bytes,
+            // Not there after all, or not to be seen now: the put is tried again.
+            Err(e) => return Outcome::Later(e.into()),
+        };
+        match chain_object(&bytes) {
+            Ok(ChainObject::Seal(seal)) => Outcome::Fenced(seal.holder),
+            Ok(ChainObject::Segment(_)) if same(&bytes, source) => {
+                match self.verify(name, source).await {
+                    Ok(true) => Outcome::Stored,
+                    Ok(false) => Outcome::Fenced(format!("the writer of other bytes under {name}")),
+                    Err(e) => Outcome::Later(e.into()),
+                }
+            }
+            Ok(ChainObject::Segment(_)) => {
+                Outcome::Fenced(format!("another writer of {id}: its segment stands in the store"))
+            }
+            Err(e) => Outcome::Later(LogError::Corrupt {
+                segment: id,
+                offset: 0,
+                reason: format!("something else stands under {name}: {e}"),
+            }),
+        }
+    }
+
+    /// Puts a small object of ours, create-only, durable on return. After an unknown outcome it is
+    /// read back.
+    pub(crate) async fn put_small(&self, name: &ObjectName, bytes: Bytes) -> Result<(), LogError> {
+        self.counts.puts.fetch_add(1, Ordering::Relaxed);
+        let mut done = self.store.put_new(name, vec![bytes.clone()]).await;
+        if matches!(done, Err(StoreError::Full { .. })) && self.reserve.release(1) {
+            done = self.store.put_new(name, vec![bytes.clone()]).await;
+        }
+        let error = match done {
+            Ok(()) => return Ok(()),
+            Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => e,
+            Err(e) => return Err(e.into()),
+        };
+        match self.store.get(name, 0..u64::MAX).await {
+            Ok(there) if there == bytes => Ok(()),
+            Ok(_) => Err(LogError::Fenced { holder: format!("the writer of {name}") }),
+            Err(e) if e.is_not_found() => Err(error.into()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn note_stored(&self, id: SegmentId) {
+        self.counts.stored_segments.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.lock();
+        let Some(segment) = state.chain.find_mut(id) else { return };
+        segment.phase = Phase::Stored;
+        let file = segment.file.clone();
+        let mut released = Vec::new();
+        if self.journal.is_none() {
+            released = self.store_made_durable(&mut state);
+        }
+        let through = state.chain.trim();
+        if let Some(through) = through {
+            state.stored_through = through;
+        } else {
+            state.stored_through = SegmentId::chain(id.epoch(), id.counter() + 1);
+        }
+        let wakers = std::mem::take(&mut state.stores);
+        drop(state);
+        wake(wakers);
+        self.keep_readable(released.into_iter().flat_map(|r| r.bodies).collect());
+        if let (Some(journal), Some(file)) = (&self.journal, file) {
+            // Not synced: a name that comes back is found stored by the next recovery.
+            if let Err(e) = journal.remove(id, file.generation) {
+                tracing::warn!(error = %e, "the journal file of a stored segment stays");
+            }
+        }
+    }
+
+    fn note_failed(&self, id: SegmentId, error: &LogError) {
+        let now = self.env.clock.monotonic();
+        let dice = self.env.random_u64();
+        let mut state = self.lock();
+        let Some(segment) = state.chain.find_mut(id) else { return };
+        let attempts = segment.attempts + 1;
+        let pause = backoff(attempts, dice);
+        tracing::warn!(segment = %id, attempts, ?pause, error = %error, "not stored yet");
+        segment.attempts = attempts;
+        segment.not_before = now + pause;
+        segment.phase = Phase::Failed;
+    }
+}
+
+/// Equal length and footer (R4).
+fn same(bytes: &[u8], source: &Source) -> bool {
+    let tail = bytes.last_chunk::<FOOTER_TAIL>().map(FooterTail::decode);
+    bytes.len() as u64 == source.len
+        && matches!(tail, Some(Ok(tail)) if tail.digest == source.digest)
+}
+
+/// Doubles up to a limit; between half and the whole of it, by the dice.
+fn backoff(attempts: u32, dice: u64) -> Duration {
+    let whole = BACKOFF_FIRST.saturating_mul(1 << attempts.min(16).saturating_sub(1));
+    let half = whole.min(BACKOFF_MAX) / 2;
+    let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
+    half + Duration::from_micros(dice % spread)
+}

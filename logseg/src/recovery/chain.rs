@@ -1,0 +1,330 @@
+//! One step along the chain: an id, in the store or in the journal.
+
+use bytes::Bytes;
+use swiftclient::StoreError;
+
+use super::{Backlog, OpenTail, Owner, Recovery, Replayed};
+use crate::{
+    LogError, REPLAY_READ_AHEAD, SegmentId, Seq,
+    crypto::SegmentCipher,
+    error::journal_error,
+    format::{
+        ChainObject, FormatError, Kind, ScanError, Scanned, Seal, SegmentHeader, Tail,
+        chain_object, epoch_name, open_body, scan, scan_sealed, segment_name,
+    },
+    journal::Found,
+};
+
+/// Read ahead of each segment, bytes: most segments of durability `store` are no longer.
+const AHEAD_BYTES: u64 = 256 << 10;
+
+/// What the journal has of an id.
+enum InJournal {
+    Absent,
+    Whole(Found, Scanned, Bytes),
+    Open(Found, Scanned, Bytes),
+}
+
+impl Recovery {
+    /// Reads the segment at `self.at`, or finds the end of the chain there.
+    pub(super) async fn read_one(&mut self) -> Result<(), LogError> {
+        let id = self.at;
+        match self.fetch(id).await {
+            Ok(bytes) => return self.stored(id, bytes),
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+        if self.owns_journal(id).await? {
+            match self.in_journal(id)? {
+                InJournal::Absent => {}
+                InJournal::Whole(found, scanned, bytes) => {
+                    let len = scanned.sealed_len().unwrap_or(bytes.len() as u64);
+                    self.take(id, &scanned, &bytes)?;
+                    let footer = scanned.footer;
+                    self.backlog.push(Backlog { found, footer, len });
+                    self.at = after(id);
+                    return Ok(());
+                }
+                InJournal::Open(found, scanned, bytes) => {
+                    if let Tail::Torn(fault) = &scanned.tail {
+                        tracing::warn!(
+                            segment = %id, offset = scanned.end, %fault,
+                            "torn tail: what follows was never acknowledged"
+                        );
+                    }
+                    self.take(id, &scanned, &bytes)?;
+                    self.tail = Some(OpenTail { found, scanned, bytes });
+                    self.end = Some(after(id));
+                    return Ok(());
+                }
+            }
+        }
+        if id < self.stored_through {
+            return Err(LogError::Corrupt {
+                segment: id,
+                offset: 0,
+                reason: format!(
+                    "missing, though everything below {} was stored",
+                    self.stored_through
+                ),
+            });
+        }
+        self.end = Some(id);
+        Ok(())
+    }
+
+    /// What the store has under `id`.
+    fn stored(&mut self, id: SegmentId, bytes: Bytes) -> Result<(), LogError> {
+        let object = chain_object(&bytes).map_err(|e| ScanError::Header(e).of(id))?;
+        match object {
+            ChainObject::Seal(seal) => self.ended_by(id, &seal),
+            ChainObject::Segment(_) => {
+                let scanned = scan_sealed(&bytes).map_err(|e| e.of(id))?;
+                self.take(id, &scanned, &bytes)?;
+                let journal_copies = self.files.iter().filter(|f| f.id == id).cloned();
+                self.leftovers.extend(journal_copies);
+                self.at = after(id);
+                Ok(())
+            }
+        }
+    }
+
+    fn ended_by(&mut self, id: SegmentId, seal: &Seal) -> Result<(), LogError> {
+        if seal.volume != self.header.uuid || seal.at != id {
+            return Err(LogError::Corrupt {
+                segment: id,
+                offset: 0,
+                reason: format!("a seal of {} stands there", seal.at),
+            });
+        }
+        self.ended.push((id.epoch(), id.counter()));
+        self.owner = Some(Owner { journal: seal.journal, holder: seal.holder.clone() });
+        self.closed = false;
+        self.at = SegmentId::chain(id.epoch() + 1, 0);
+        self.enter_epoch()
+    }
+
+    /// R5: where somebody's lock was overruled, the mark that makes a stale writer acknowledge
+    /// nothing more stands before its files are looked at.
+    pub(super) fn enter_epoch(&mut self) -> Result<(), LogError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        if self.locks.as_ref().is_some_and(crate::lock::Locks::overruled) {
+            let config = &self.config;
+            journal.seal_epoch(self.at.epoch(), &config.holder, &config.env)?;
+        }
+        self.files = journal.segments()?;
+        Ok(())
+    }
+
+    /// The object `id`, whole. Read ahead where the store is remote (R20).
+    async fn fetch(&mut self, id: SegmentId) -> Result<Bytes, StoreError> {
+        let store = self.config.store.clone();
+        if store.local_dir().is_some() {
+            return store.get(&segment_name(id), 0..u64::MAX).await;
+        }
+        while self.ahead.front().is_some_and(|(ahead, _)| *ahead < id) {
+            self.ahead.pop_front();
+        }
+        let mut next = self.ahead.back().map_or(id, |(last, _)| after(*last));
+        if next.epoch() != id.epoch() {
+            self.ahead.clear();
+            next = id;
+        }
+        while self.ahead.len() < REPLAY_READ_AHEAD {
+            let store = store.clone();
+            let name = segment_name(next);
+            let get = async move { store.get(&name, 0..AHEAD_BYTES).await };
+            self.ahead.push_back((next, self.config.pool.spawn(get)));
+            next = after(next);
+        }
+        let Some((_, task)) = self.ahead.pop_front() else {
+            return store.get(&segment_name(id), 0..u64::MAX).await;
+        };
+        let begin = match task.await {
+            Ok(outcome) => outcome,
+            Err(e) => Err(StoreError::Unavailable {
+                what: format!("read {id}"),
+                reason: format!("the store's pool has stopped: {e}"),
+                retry_after: None,
+            }),
+        };
+        match begin {
+            Ok(bytes) if (bytes.len() as u64) < AHEAD_BYTES => Ok(bytes),
+            // Longer; or absent when it was read ahead, and perhaps there by now.
+            Ok(_) => store.get(&segment_name(id), 0..u64::MAX).await,
+            Err(e) if e.is_not_found() => store.get(&segment_name(id), 0..u64::MAX).await,
+            Err(e) => Err(e),
+        }
+    }
+
+    /// True where the journal at hand is the one that the epoch of `id` is written with. R5: false
+    /// only where the chain ends here whatever another journal has.
+    async fn owns_journal(&mut self, id: SegmentId) -> Result<bool, LogError> {
+        let Some(owner) = self.owner_of(id.epoch()).await? else {
+            // Nobody ever wrote this epoch.
+            return Ok(false);
+        };
+        if owner.journal == [0; 16] {
+            return Ok(false);
+        }
+        let ours = self.journal.as_ref().map(|j| j.uuid);
+        if ours == Some(owner.journal) {
+            return Ok(true);
+        }
+        if self.closed {
+            return Ok(false);
+        }
+        let uuid = uuid::Uuid::from_bytes(owner.journal);
+        if self.config.abandon_journal {
+            tracing::warn!(journal = %uuid, at = %id, "the journal is abandoned with what only it has");
+            return Ok(false);
+        }
+        let here = match (&self.config.journal, ours) {
+            (None, _) => "no journal is given".to_owned(),
+            (Some(dir), None) => format!("there is none in {}", dir.display()),
+            (Some(dir), Some(other)) => {
+                format!("{} is journal {}", dir.display(), uuid::Uuid::from_bytes(other))
+            }
+        };
+        Err(LogError::Refused(format!(
+            "the volume was not closed, and was last written with the journal {uuid} by {}; {here}. \
+             Acknowledged changes may be only there. Start with that journal, or give them up with \
+             --abandon-journal",
+            owner.holder
+        )))
+    }
+
+    /// Who writes `epoch`: from its beginning seal, else from its own object.
+    async fn owner_of(&mut self, epoch: u32) -> Result<Option<Owner>, LogError> {
+        if self.owner.is_some() {
+            return Ok(self.owner.clone());
+        }
+        match self.config.store.get(&epoch_name(epoch), 0..u64::MAX).await {
+            Ok(bytes) => {
+                let seal = Seal::decode(&bytes)
+                    .map_err(|e| LogError::Refused(format!("{}: {e}", epoch_name(epoch))))?;
+                self.owner = Some(Owner { journal: seal.journal, holder: seal.holder });
+            }
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(self.owner.clone())
+    }
+
+    /// The best of the files that the journal has of `id` (R10: the one with more good entries).
+    fn in_journal(&mut self, id: SegmentId) -> Result<InJournal, LogError> {
+        let Some(journal) = self.journal.clone() else { return Ok(InJournal::Absent) };
+        let mut best: Option<(Found, Scanned, Bytes)> = None;
+        let mut bad = None;
+        for found in self.files.iter().filter(|f| f.id == id) {
+            let path = journal.segment_path(id, found.generation);
+            let file = journal.disk.open(&path).map_err(|e| journal_error("open", &path, e))?;
+            let len = file.len().map_err(|e| journal_error("look at", &path, e))?;
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+            let n = file.read_at(0, &mut bytes).map_err(|e| journal_error("read", &path, e))?;
+            bytes.truncate(n);
+            match scan(&bytes) {
+                Ok(scanned) if self.belongs(id, &scanned.header) => {
+                    let rank = |s: &Scanned| (s.entries.len(), s.sealed_len().is_some());
+                    if !scanned.entries.is_empty()
+                        && best.as_ref().is_none_or(|(_, b, _)| rank(b) <= rank(&scanned))
+                    {
+                        self.homes.0.lock().insert(id, file);
+                        best = Some((found.clone(), scanned, Bytes::from(bytes)));
+                    }
+                }
+                // Made in advance, never written: absent (R4).
+                Err(ScanError::Header(FormatError::Blank { .. })) => {}
+                Ok(_) => tracing::warn!(file = %path.display(), "a foreign file is passed over"),
+                Err(e) => bad = Some(e.of(id)),
+            }
+        }
+        match (best, bad) {
+            (Some((found, scanned, bytes)), _) if scanned.sealed_len().is_some() => {
+                Ok(InJournal::Whole(found, scanned, bytes))
+            }
+            (Some((found, scanned, bytes)), _) => Ok(InJournal::Open(found, scanned, bytes)),
+            (None, Some(e)) => Err(e),
+            (None, None) => Ok(InJournal::Absent),
+        }
+    }
+
+    fn belongs(&self, id: SegmentId, header: &SegmentHeader) -> bool {
+        let journal = self.journal.as_ref().map(|j| j.uuid);
+        header.id == id && header.volume == self.header.uuid && Some(header.journal) == journal
+    }
+
+    /// Takes the records of a segment whose entries are verified.
+    fn take(&mut self, id: SegmentId, scanned: &Scanned, bytes: &Bytes) -> Result<(), LogError> {
+        let wrong = |reason: String| LogError::Corrupt { segment: id, offset: 0, reason };
+        let header = &scanned.header;
+        if header.id != id || header.volume != self.header.uuid {
+            return Err(wrong(format!("{} of another place stands there", header.id)));
+        }
+        if header.encrypted != self.config.key.is_some() {
+            return Err(wrong("encrypted and plain do not agree with the volume".into()));
+        }
+        let wanted = Seq(self.last.unwrap_or(self.start.seq).0 + 1);
+        let joined = match self.last {
+            Some(_) => header.first_seq == wanted,
+            // The replay start may lie before what the checkpoint contains.
+            None => header.first_seq <= wanted,
+        };
+        if !joined {
+            return Err(wrong(format!(
+                "it begins with seq {}, but {} comes next",
+                header.first_seq.0, wanted.0
+            )));
+        }
+        let cipher = self.config.key.as_ref().map(|k| SegmentCipher::new(k, &header.nonce));
+        let mut next = header.first_seq;
+        for entry in &scanned.entries {
+            let e = &entry.header;
+            let damaged = |reason: String| LogError::Corrupt {
+                segment: id,
+                offset: u64::from(entry.offset),
+                reason,
+            };
+            if e.kind.takes_seq() {
+                if e.seq != next {
+                    return Err(damaged(format!("seq {} where {} comes next", e.seq.0, next.0)));
+                }
+                next = Seq(next.0 + 1);
+            }
+            self.closed = e.kind == Kind::Closed || (self.closed && e.kind == Kind::Mark);
+            let body = bytes.slice_ref(entry.body(bytes));
+            match e.kind {
+                Kind::Record if e.seq > self.start.seq => {
+                    let record = open_body(e, entry.offset, &body, cipher.as_ref())
+                        .map_err(|fault| damaged(fault.to_string()))?;
+                    // Copied: a small record must not pin its segment.
+                    let record = Bytes::copy_from_slice(&record);
+                    self.queue.push_back(Replayed { seq: e.seq, segment: id, record });
+                }
+                Kind::SideReserve => {
+                    let below = body.first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+                    self.note_side(id.epoch(), below);
+                }
+                _ => {}
+            }
+        }
+        self.last = Some(Seq(next.0 - 1));
+        self.stored_through = self.stored_through.max(header.stored_through);
+        if self.owner.is_none() {
+            let holder = "the writer of the last segment".to_owned();
+            self.owner = Some(Owner { journal: header.journal, holder });
+        }
+        Ok(())
+    }
+
+    fn note_side(&mut self, epoch: u32, below: u32) {
+        match self.side_marks.last_mut() {
+            Some((e, mark)) if *e == epoch => *mark = below.max(*mark),
+            _ => self.side_marks.push((epoch, below)),
+        }
+    }
+}
+
+fn after(id: SegmentId) -> SegmentId {
+    SegmentId::chain(id.epoch(), id.counter() + 1)
+}

@@ -1,0 +1,279 @@
+//! Ending the old epoch and beginning the new one (R2, R4, R5, R10).
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use bytes::Bytes;
+use swiftclient::StoreError;
+
+use super::{Backlog, OpenTail, Recovery, Sealed};
+use crate::{
+    Log, LogError, LogWriter, SegmentId,
+    chain::{JournalFile, Segment},
+    core::{Birth, Core},
+    equal::{Likeness, put_segment},
+    error::journal_error,
+    format::{ChainObject, Seal, chain_object, epoch_name, segment_name},
+    journal::{Found, Journal},
+    log::Running,
+    reserve::Reserve,
+};
+
+/// What an attempt to put the seal found.
+enum Put {
+    Ours,
+    /// A segment: the chain goes on.
+    Segment,
+}
+
+impl Recovery {
+    /// Puts the seal at the first absent id (R2), after everything read from the journal is durable
+    /// there, and the first id that the store lacks is created (R5). To be called when
+    /// [`Recovery::next`] gave `None`. The caller then lists the checkpoints again: if the newest
+    /// is not the one begun with, it starts over.
+    ///
+    /// Errors: `Fenced` naming the holder where a foreign seal is found; `Store`, `Journal`.
+    pub async fn seal(mut self) -> Result<Sealed, LogError> {
+        let Some(end) = self.end else {
+            return Err(LogError::Refused("the chain was not read to its end".into()));
+        };
+        let reserve = self.open_reserve()?;
+        let journal = self.ready_journal()?;
+        if let Some(tail) = self.tail.take() {
+            self.close_tail(tail, &reserve)?;
+        }
+        self.make_durable()?;
+        self.store_backlog().await?;
+        let seal = self.new_seal(end, journal.as_ref());
+        let put = match self.put_seal(end, &seal).await {
+            Err(LogError::Store(StoreError::Full { .. })) if reserve.release(1) => {
+                self.put_seal(end, &seal).await?
+            }
+            other => other?,
+        };
+        if let Put::Segment = put {
+            self.end = None;
+            return Ok(Sealed::More(Box::new(self)));
+        }
+        self.ended.push((end.epoch(), end.counter()));
+        let epoch = end.epoch() + 1;
+        self.put_epoch(epoch, &seal).await?;
+        self.tidy(end)?;
+        if let Some(locks) = &mut self.locks {
+            locks.settle(epoch, &self.config.env)?;
+        }
+        self.open(epoch, journal, reserve)
+            .map(|(log, writer)| Sealed::Open(Box::new((log, writer))))
+    }
+
+    fn open_reserve(&self) -> Result<Reserve, LogError> {
+        let dir = self.config.store.local_dir().or(self.config.journal.as_deref());
+        match dir {
+            Some(dir) => Reserve::open(&self.config.disk, dir, self.header.segment_bytes),
+            None => Ok(Reserve::none()),
+        }
+    }
+
+    /// The journal to write to; made where there is none.
+    fn ready_journal(&mut self) -> Result<Option<Journal>, LogError> {
+        let (None, Some(dir)) = (&self.journal, &self.config.journal) else {
+            return Ok(self.journal.clone());
+        };
+        let config = &self.config;
+        let made = Journal::create(&config.disk, dir, &self.header.uuid, &config.env)?;
+        self.journal = Some(made.clone());
+        Ok(Some(made))
+    }
+
+    /// R4: a segment found open is closed at its last good entry. What stands in later files of
+    /// the epoch must never be grafted behind it, so it goes first. R10: the bytes go to a new file,
+    /// because whether the old one's pages ever reached the disk is not known.
+    fn close_tail(&mut self, tail: OpenTail, reserve: &Reserve) -> Result<(), LogError> {
+        let Some(journal) = self.journal.clone() else { return Ok(()) };
+        let id = tail.found.id;
+        let later: Vec<Found> = self.later_files(id).collect();
+        journal.set_aside(id.epoch(), &later)?;
+        self.files = journal.segments()?;
+        let newest = self.files.iter().filter(|f| f.id == id).map(|f| f.generation).max();
+        let generation = newest.unwrap_or(tail.found.generation) + 1;
+        let footer = tail.scanned.footer.encode(tail.scanned.end, tail.scanned.mark);
+        let good = tail.bytes.slice(..tail.scanned.end as usize);
+        let path = journal.segment_path(id, generation);
+        let write = || -> io::Result<JournalFile> {
+            let made = journal.create_segment(id, generation)?;
+            made.file.write_at(0, &[&good, &footer])?;
+            made.file.sync_data()?;
+            journal.disk.sync_dir(&journal.dir)?;
+            Ok(made)
+        };
+        let made = match write() {
+            Err(e)
+                if e.kind() == io::ErrorKind::StorageFull && reserve.release(good.len() as u64) =>
+            {
+                let _ = journal.disk.unlink(&path);
+                write()
+            }
+            other => other,
+        };
+        let made = made.map_err(|e| {
+            let _ = journal.disk.unlink(&path);
+            journal_error("write", &path, e)
+        })?;
+        self.homes.0.lock().insert(id, made.file);
+        for old in self.files.iter().filter(|f| f.id == id) {
+            journal.remove(id, old.generation)?;
+        }
+        self.files = journal.segments()?;
+        let (footer, len) = (tail.scanned.footer, (good.len() + footer.len()) as u64);
+        self.backlog.push(Backlog { found: Found { id, generation }, footer, len });
+        Ok(())
+    }
+
+    fn later_files(&self, id: SegmentId) -> impl Iterator<Item = Found> + '_ {
+        let same_epoch = move |f: &&Found| f.id.epoch() == id.epoch() && f.id > id;
+        self.files.iter().filter(same_epoch).cloned()
+    }
+
+    /// What was read may so far be only in the page cache of a machine whose server was killed.
+    fn make_durable(&self) -> Result<(), LogError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let homes = self.homes.0.lock();
+        for backlog in &self.backlog {
+            if let Some(file) = homes.get(&backlog.found.id) {
+                let path = journal.segment_path(backlog.found.id, backlog.found.generation);
+                file.sync_data().map_err(|e| journal_error("sync", &path, e))?;
+            }
+        }
+        drop(homes);
+        if self.backlog.is_empty() { Ok(()) } else { journal.sync_dir() }
+    }
+
+    /// R5: the first id that the store lacks is created before anything is acknowledged. Where a
+    /// living writer was overruled all of them are, as copies: it may still put its own (R12).
+    async fn store_backlog(&mut self) -> Result<(), LogError> {
+        let overruled = self.locks.as_ref().is_some_and(crate::lock::Locks::overruled);
+        let count = if overruled { self.backlog.len() } else { self.backlog.len().min(1) };
+        for backlog in self.backlog.drain(..count) {
+            let id = backlog.found.id;
+            let file = self.homes.0.lock().get(&id).cloned();
+            let Some(file) = file else { continue };
+            let mut bytes = vec![0; usize::try_from(backlog.len).unwrap_or(0)];
+            let failed = |e| LogError::Journal { what: format!("read {id}"), source: e };
+            let n = file.read_at(0, &mut bytes).map_err(failed)?;
+            bytes.truncate(n);
+            let ours = Likeness { len: backlog.len, digest: backlog.footer.digest() };
+            let pieces = [Bytes::from(bytes)];
+            put_segment(&*self.config.store, &segment_name(id), &pieces, ours).await?;
+            self.leftovers.push(backlog.found);
+        }
+        Ok(())
+    }
+
+    fn new_seal(&self, at: SegmentId, journal: Option<&Journal>) -> Seal {
+        let mut nonce = [0; 16];
+        self.config.env.dice.fill(&mut nonce);
+        Seal {
+            volume: self.header.uuid,
+            at,
+            nonce,
+            journal: journal.map_or([0; 16], |j| j.uuid),
+            take_over: self.config.take_over,
+            abandon_journal: self.config.abandon_journal,
+            holder: self.config.holder.clone(),
+        }
+    }
+
+    async fn put_seal(&self, at: SegmentId, seal: &Seal) -> Result<Put, LogError> {
+        let name = segment_name(at);
+        let store = &self.config.store;
+        let error = match store.put_new(&name, vec![Bytes::from(seal.encode())]).await {
+            Ok(()) => return Ok(Put::Ours),
+            Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => e,
+            Err(e) => return Err(e.into()),
+        };
+        let bytes = match store.get(&name, 0..u64::MAX).await {
+            Ok(bytes) => bytes,
+            Err(e) if e.is_not_found() => return Err(error.into()),
+            Err(e) => return Err(e.into()),
+        };
+        match chain_object(&bytes) {
+            Ok(ChainObject::Seal(there)) if there.nonce == seal.nonce => Ok(Put::Ours),
+            Ok(ChainObject::Seal(there)) => Err(LogError::Fenced { holder: there.holder }),
+            Ok(ChainObject::Segment(_)) => Ok(Put::Segment),
+            Err(e) => Err(LogError::Refused(format!("{name}: {e}"))),
+        }
+    }
+
+    /// Who writes the epoch, for an opener whose checkpoint lies behind the seal. An older one of
+    /// that name is no harm: the seal decides, and it said the same.
+    async fn put_epoch(&self, epoch: u32, seal: &Seal) -> Result<(), LogError> {
+        let bytes = Bytes::from(seal.encode());
+        match self.config.store.put_new(&epoch_name(epoch), vec![bytes]).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Files that mean nothing any more.
+    fn tidy(&mut self, end: SegmentId) -> Result<(), LogError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        for found in &self.leftovers {
+            journal.remove(found.id, found.generation)?;
+        }
+        let mut void = Vec::new();
+        for found in journal.segments()? {
+            let kept = self.backlog.iter().any(|b| b.found == found);
+            if kept {
+                continue;
+            }
+            if found.id < self.start.segment || self.is_blank(journal, &found)? {
+                // Stored long ago (R6), or a spare.
+                journal.remove(found.id, found.generation)?;
+            } else if found.id.epoch() <= end.epoch() {
+                void.push(found);
+            }
+        }
+        void.sort_by_key(|f| f.id);
+        for files in void.chunk_by(|a, b| a.id.epoch() == b.id.epoch()) {
+            journal.set_aside(files[0].id.epoch(), files)?;
+        }
+        Ok(())
+    }
+
+    fn is_blank(&self, journal: &Journal, found: &Found) -> Result<bool, LogError> {
+        let path = journal.segment_path(found.id, found.generation);
+        let failed = |e| journal_error("read", &path, e);
+        let file = journal.disk.open_read(&path).map_err(failed)?;
+        let mut head = [0; 512];
+        let n = file.read_at(0, &mut head).map_err(failed)?;
+        Ok(head[..n].iter().all(|&b| b == 0))
+    }
+
+    fn open(
+        mut self,
+        epoch: u32,
+        journal: Option<Journal>,
+        reserve: Reserve,
+    ) -> Result<(Log, LogWriter), LogError> {
+        let first = SegmentId::chain(epoch, 0);
+        let mut backlog = VecDeque::new();
+        if let Some(journal) = &journal {
+            for b in std::mem::take(&mut self.backlog) {
+                let Some(file) = self.homes.0.lock().get(&b.found.id).cloned() else { continue };
+                let (id, generation) = (b.found.id, b.found.generation);
+                let path = journal.segment_path(id, generation);
+                let file = JournalFile { path, generation, file };
+                backlog.push_back(Segment::recovered(b.footer, id, b.len, file));
+            }
+        }
+        let birth = Birth {
+            epoch,
+            last: self.last_seq(),
+            stored_through: backlog.front().map_or(first, |s| s.id),
+            backlog,
+        };
+        let core: Arc<Core> =
+            Core::start(&self.config, self.header.clone(), journal, reserve, birth);
+        let running = Running::start(core, self.locks.take())?;
+        Ok((Log { running: running.clone() }, LogWriter::new(running)))
+    }
+}

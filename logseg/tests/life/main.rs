@@ -1,0 +1,4 @@
+//! The life of a log: opened, written, synced, killed, opened again.
+
+mod basic;
+mod world;
