@@ -117,6 +117,8 @@ impl Plan {
             holder: holder(),
             take_over: self.take_over,
             abandon_journal: self.abandon_journal,
+            key: None,
+            inline_only: false,
         }
     }
 }
