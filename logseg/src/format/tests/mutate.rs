@@ -318,6 +318,20 @@ fn impossible_lengths_are_refused_before_anything_is_allocated() {
     assert_eq!(forged(|h| (closed(h), h.encrypted = true).1), field("encryption"));
 }
 
+/// A body that decodes to more or fewer bytes than its header says, under good checksums.
+#[test]
+fn a_body_of_another_length_is_refused() {
+    for codec in [Codec::Lz4, Codec::Zstd] {
+        let body = Body::new(Kind::Page, &Bytes::from(vec![9; 3000]), codec).unwrap();
+        let seed = Seed::new(b"nonce-of-segment");
+        let e = encode_entry(Kind::Page, &body, Owner(0), Seq(0), 0, 256, 0, &seed, None);
+        for (len, good) in [(3000, true), (2999, false), (3001, false)] {
+            let h = EntryHeader { decoded_len: len, ..e.fields };
+            assert_eq!(open_body(&h, 256, &e.body, None).is_ok(), good, "{codec:?} {len}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None,
         ..ProptestConfig::default() })]
