@@ -166,7 +166,6 @@ impl Conn {
             }
         }
         bump(&reactor.counters.closed, 1);
-        self.peer.link.close();
         reactor.service.budget.adjust(self.charged, 0);
         let calls = self.pending.take().map(|calls| *calls).unwrap_or_default();
         Leftover { calls: calls.into_iter().filter(Running::must_end).collect() }
@@ -188,7 +187,10 @@ impl Conn {
     }
 
     fn finished(&self) -> bool {
-        self.input_ended && self.out.is_empty() && self.in_flight() == 0
+        self.input_ended
+            && self.out.is_empty()
+            && self.in_flight() == 0
+            && !self.inbound.has_record()
     }
 
     fn in_flight(&self) -> usize {
@@ -368,6 +370,7 @@ impl Conn {
         let now = self.pending_bytes + self.out.len() + self.inbound.large();
         reactor.service.budget.adjust(self.charged, now);
         self.charged = now;
+        self.peer.link.set_busy(now > 0 || self.in_flight() > 0);
     }
 
     /// Looks at slow things, and sees to it that they are looked at again.
@@ -399,6 +402,13 @@ impl Conn {
             return Some(End::TimedOut("replies were not read"));
         }
         if awaited { self.tick(cx) } else { None }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        // Before the socket: from here on its number may mean another one.
+        self.peer.link.close();
     }
 }
 

@@ -52,4 +52,4 @@ pub use exports::{ExportError, Exports, Network, Options};
 pub use limits::Limits;
 pub use nfs3::{Procedure, Status};
 pub use rpc::Refusal;
-pub use server::{Server, ServerConfig};
+pub use server::{Bound, Server, ServerConfig};

@@ -83,6 +83,9 @@ pub struct Limits {
     pub total_bytes: usize,
     /// Most connections; `None`: the descriptor limit less [`SPARE_DESCRIPTORS`], at most 65,536.
     pub connections: Option<usize>,
+    /// When all places are taken, the connection idle longest is closed for a new one, if it has
+    /// been idle at least this long.
+    pub evict_idle: Duration,
     /// A call that could not begin by then is answered NFS3ERR_JUKEBOX.
     pub begin: Duration,
     /// A record that is not complete by then closes its connection.
@@ -106,6 +109,7 @@ impl Default for Limits {
             connection_bytes: 32 << 20,
             total_bytes: 128 << 20,
             connections: None,
+            evict_idle: Duration::from_secs(5),
             begin: Duration::from_secs(10),
             record: Duration::from_secs(60),
             unread: Duration::from_secs(120),

@@ -275,9 +275,6 @@ fn file_type(kind: Kind) -> u32 {
     }
 }
 
-/// Bytes of a fattr3.
-pub const FATTR_BYTES: usize = 84;
-
 /// Writes fattr3.
 pub fn fattr(e: &mut Enc, fsid: u64, a: &Attributes) {
     e.u32(file_type(a.kind)).u32(a.mode & 0o7777).u32(a.nlink).u32(a.uid).u32(a.gid);

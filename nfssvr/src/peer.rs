@@ -18,7 +18,7 @@ use crate::{exports::Grants, reactor::Reactor};
 const ARRIVAL_GRAIN: Duration = Duration::from_millis(12);
 const TCP_ESTABLISHED: u8 = 1;
 
-/// Identity and life of one connection, as other connections may see it.
+/// Identity and life of one connection, as other connections and the accept loop may see it.
 pub struct Link {
     /// Counts up with each accepted connection.
     pub id: u64,
@@ -26,21 +26,54 @@ pub struct Link {
     accepted: Duration,
     /// The newest connection's id when bytes were last received here.
     heard: AtomicU64,
+    /// Monotonic milliseconds of the last receive; [`BUSY`] while calls are in flight.
+    used: AtomicU64,
     /// The socket, as long as it is open.
     socket: Mutex<Option<RawFd>>,
     env: fs::seam::Env,
 }
 
+const BUSY: u64 = u64::MAX;
+
 impl Link {
     /// For a connection accepted now, as number `id`.
-    pub fn new(id: u64, socket: RawFd, env: fs::seam::Env) -> Self {
+    pub fn new(id: u64, env: fs::seam::Env) -> Self {
         let accepted = env.clock.monotonic();
-        Self { id, accepted, heard: AtomicU64::new(0), socket: Mutex::new(Some(socket)), env }
+        let used = AtomicU64::new(millis(accepted));
+        Self { id, accepted, heard: AtomicU64::new(0), used, socket: Mutex::new(None), env }
+    }
+
+    /// The socket is in its reactor's hands, and open until [`Link::close`].
+    pub fn open(&self, socket: RawFd) {
+        *self.socket.lock() = Some(socket);
     }
 
     /// Bytes were received while `newest` was the id of the newest connection.
     pub fn hear(&self, newest: u64) {
         self.heard.store(newest, Relaxed);
+        self.used.store(millis(self.env.clock.monotonic()), Relaxed);
+    }
+
+    /// Calls are in flight, or all are answered.
+    pub fn set_busy(&self, busy: bool) {
+        if busy != (self.used.load(Relaxed) == BUSY) {
+            let now = millis(self.env.clock.monotonic());
+            self.used.store(if busy { BUSY } else { now }, Relaxed);
+        }
+    }
+
+    /// How long nothing was received or in flight at monotonic time `now`.
+    pub fn idle(&self, now: Duration) -> Duration {
+        Duration::from_millis(millis(now).saturating_sub(self.used.load(Relaxed)))
+    }
+
+    /// Ends the connection from outside: its reactor sees the end of its input.
+    pub fn evict(&self) {
+        let socket = self.socket.lock();
+        if let Some(fd) = *socket {
+            // SAFETY: the descriptor is open: its owner clears it here before closing it.
+            unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        }
     }
 
     /// The socket is about to be closed.
@@ -67,6 +100,10 @@ impl Link {
         let arrived = self.env.clock.monotonic().saturating_sub(silent);
         self.id > other.id || arrived + ARRIVAL_GRAIN >= other.accepted
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(BUSY - 1)
 }
 
 /// State of a TCP socket and how long ago its last data arrived.

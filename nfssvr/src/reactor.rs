@@ -2,15 +2,16 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     net::SocketAddr,
+    os::fd::AsRawFd,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use bytes::BytesMut;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -114,29 +115,53 @@ pub struct Arrival {
     pub address: SocketAddr,
     /// Its identity.
     pub link: Arc<Link>,
-    /// Counts the open connections down when dropped.
+    /// Its place.
     pub place: Place,
 }
 
-/// One of the places for connections.
-pub struct Place {
-    open: Arc<AtomicUsize>,
+/// The places for connections, and who has them.
+pub struct Places {
+    limit: usize,
+    taken: Mutex<HashMap<u64, Arc<Link>>>,
 }
 
-impl Place {
-    /// Takes a place of `limit`, if there is one.
-    pub fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        if open.fetch_add(1, Relaxed) >= limit {
-            open.fetch_sub(1, Relaxed);
-            return None;
-        }
-        Some(Self { open: open.clone() })
+impl Places {
+    /// Room for `limit` connections.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, taken: Mutex::default() }
     }
+
+    /// True when all are taken.
+    pub fn full(&self) -> bool {
+        self.taken.lock().len() >= self.limit
+    }
+
+    /// Takes one.
+    pub fn take(self: &Arc<Self>, link: &Arc<Link>) -> Place {
+        self.taken.lock().insert(link.id, link.clone());
+        Place { places: self.clone(), id: link.id }
+    }
+
+    /// Ends the connection that has been idle longest, if that is at least `idle`: an NFS client
+    /// connects again when it needs to.
+    pub fn evict(&self, now: Duration, idle: Duration) {
+        let taken = self.taken.lock();
+        let oldest = taken.values().max_by_key(|link| link.idle(now));
+        if let Some(link) = oldest.filter(|link| link.idle(now) >= idle) {
+            link.evict();
+        }
+    }
+}
+
+/// One of the places for connections, given back when dropped.
+pub struct Place {
+    places: Arc<Places>,
+    id: u64,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Relaxed);
+        self.places.taken.lock().remove(&self.id);
     }
 }
 
@@ -173,6 +198,7 @@ fn serve(
     bump(&reactor.counters.accepted, 1);
     match tokio::net::TcpStream::from_std(socket) {
         Ok(socket) => {
+            link.open(socket.as_raw_fd());
             let grants = reactor.service.exports.grants(address.ip());
             let peer = Rc::new(Peer { reactor: reactor.clone(), link, address, grants });
             let conn = Conn::new(socket, peer, stop.clone());
@@ -184,7 +210,6 @@ fn serve(
         }
         Err(error) => {
             tracing::warn!(%error, "a connection could not be registered");
-            link.close();
             bump(&reactor.counters.closed, 1);
         }
     }

@@ -3,11 +3,10 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    os::fd::AsRawFd,
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
     time::Duration,
@@ -21,7 +20,7 @@ use crate::{
     exports::Exports,
     limits::{ACCEPT_PAUSE, Limits, SPARE_DESCRIPTORS},
     peer::Link,
-    reactor::{self, Arrival, Place, Reactor},
+    reactor::{self, Arrival, Places, Reactor},
     service::{Parts, Service},
 };
 
@@ -45,6 +44,23 @@ pub struct ServerConfig {
     pub env: Env,
 }
 
+/// Bound sockets that nobody accepts from yet: clients that connect while a volume is still being
+/// recovered wait in the backlog in place of being refused.
+pub struct Bound {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// Binds and listens.
+    pub fn new(listen: &[SocketAddr]) -> io::Result<Self> {
+        let listeners = listen.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+        let addresses =
+            listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        Ok(Self { listeners, addresses })
+    }
+}
+
 /// A running server.
 pub struct Server {
     addresses: Vec<SocketAddr>,
@@ -57,11 +73,16 @@ pub struct Server {
 impl Server {
     /// Binds, starts the reactors and accepts.
     pub fn start(config: ServerConfig, volume: Volume) -> io::Result<Self> {
-        let ServerConfig { listen, reactors, exports, fsid, handle_key, limits, env } = config;
-        let exports = effective(exports, &listen)?;
-        let listeners = listen.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
-        let addresses =
-            listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let bound = Bound::new(&config.listen)?;
+        Self::start_on(bound, config, volume)
+    }
+
+    /// Starts the reactors and accepts on sockets that were bound before; `config.listen` is not
+    /// looked at.
+    pub fn start_on(bound: Bound, config: ServerConfig, volume: Volume) -> io::Result<Self> {
+        let ServerConfig { reactors, exports, fsid, handle_key, limits, env, .. } = config;
+        let Bound { listeners, addresses } = bound;
+        let exports = effective(exports, &addresses)?;
         let parts = Parts { volume, exports, fsid, handle_key, limits, env };
         let service = Arc::new(Service::new(parts));
         let count = reactors
@@ -72,8 +93,7 @@ impl Server {
             Self { addresses, counters: Vec::new(), service, stop, threads: Vec::new() };
         let shared = Shared {
             newest: Arc::new(AtomicU64::new(0)),
-            open: Arc::new(AtomicUsize::new(0)),
-            limit: connection_limit(&server.service.limits),
+            places: Arc::new(Places::new(connection_limit(&server.service.limits))),
         };
         let mut doors = Vec::new();
         let mut inboxes = Vec::new();
@@ -187,8 +207,7 @@ fn connection_limit(limits: &Limits) -> usize {
 #[derive(Clone)]
 struct Shared {
     newest: Arc<AtomicU64>,
-    open: Arc<AtomicUsize>,
-    limit: usize,
+    places: Arc<Places>,
 }
 
 type Doors = Vec<mpsc::UnboundedSender<Arrival>>;
@@ -254,22 +273,32 @@ impl Acceptor {
         };
         let mut pause = ACCEPT_PAUSE.0;
         loop {
-            let Some(place) = Place::take(&self.shared.open, self.shared.limit) else {
-                // Full: the others wait in the socket's backlog.
-                tokio::time::sleep(ACCEPT_PAUSE.0).await;
-                continue;
-            };
             match listener.accept().await {
                 Ok((socket, address)) => {
                     pause = ACCEPT_PAUSE.0;
-                    self.hand_over(socket, address, place);
+                    self.room().await;
+                    self.hand_over(socket, address);
                 }
                 Err(error) => {
                     bump(&self.counters.accept_errors, 1);
-                    drop(place);
                     pause = self.survive(&error, pause).await;
                 }
             }
+        }
+    }
+
+    /// Waits until the connection just accepted may stay; meanwhile the others wait in the
+    /// socket's backlog.
+    async fn room(&self) {
+        let mut looks = 0;
+        while self.shared.places.full() {
+            // What was evicted needs a moment to go.
+            if looks % 10 == 0 {
+                let now = self.service.env.clock.monotonic();
+                self.shared.places.evict(now, self.service.limits.evict_idle);
+            }
+            looks += 1;
+            tokio::time::sleep(ACCEPT_PAUSE.0).await;
         }
     }
 
@@ -289,7 +318,7 @@ impl Acceptor {
         (pause * 2).min(ACCEPT_PAUSE.1)
     }
 
-    fn hand_over(&self, socket: tokio::net::TcpStream, address: SocketAddr, place: Place) {
+    fn hand_over(&self, socket: tokio::net::TcpStream, address: SocketAddr) {
         if let Err(error) = socket.set_nodelay(true) {
             // The client is gone already.
             tracing::debug!(%error, %address, "connection lost at once");
@@ -303,7 +332,8 @@ impl Acceptor {
             }
         };
         let id = self.shared.newest.fetch_add(1, Relaxed) + 1;
-        let link = Arc::new(Link::new(id, socket.as_raw_fd(), self.service.env.clone()));
+        let link = Arc::new(Link::new(id, self.service.env.clone()));
+        let place = self.shared.places.take(&link);
         // The remainder is below the number of reactors.
         #[allow(clippy::cast_possible_truncation)]
         let at = (id % self.doors.len() as u64) as usize;

@@ -10,7 +10,7 @@ fn drc(limits: &Limits) -> Arc<Drc> {
 
 /// A connection that is not alive: repeats of its calls are repeats.
 fn link(id: u64) -> Arc<Link> {
-    Arc::new(Link::new(id, -1, Env::real()))
+    Arc::new(Link::new(id, Env::real()))
 }
 
 fn tag(id: u64) -> RequestTag {

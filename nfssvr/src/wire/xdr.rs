@@ -117,13 +117,6 @@ impl Enc {
         self.u32(u32::from(v))
     }
 
-    /// Fixed opaque data; a multiple of 4 bytes.
-    pub fn fixed(&mut self, bytes: &[u8]) -> &mut Self {
-        debug_assert!(bytes.len().is_multiple_of(4));
-        self.buf.extend_from_slice(bytes);
-        self
-    }
-
     /// Variable opaque data. Everything encoded here is far shorter than 4 GiB.
     pub fn opaque(&mut self, bytes: &[u8]) -> &mut Self {
         self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -146,13 +139,6 @@ impl Enc {
     /// Drops everything behind the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.buf.truncate(len + 4);
-    }
-
-    /// Overwrites the integer at `at` (as [`Enc::len`] counted).
-    pub fn patch_u32(&mut self, at: usize, v: u32) {
-        if let Some(place) = self.buf.get_mut(at + 4..at + 8) {
-            place.copy_from_slice(&v.to_be_bytes());
-        }
     }
 
     /// The bytes, four free ones first.
