@@ -13,6 +13,7 @@ use std::{
 };
 
 use fs::{Volume, seam::Env};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -67,7 +68,7 @@ pub struct Server {
     counters: Vec<Arc<ReactorCounters>>,
     service: Arc<Service>,
     stop: watch::Sender<bool>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -90,7 +91,7 @@ impl Server {
             .max(1);
         let (stop, stopped) = watch::channel(false);
         let mut server =
-            Self { addresses, counters: Vec::new(), service, stop, threads: Vec::new() };
+            Self { addresses, counters: Vec::new(), service, stop, threads: Mutex::default() };
         let shared = Shared {
             newest: Arc::new(AtomicU64::new(0)),
             places: Arc::new(Places::new(connection_limit(&server.service.limits))),
@@ -115,7 +116,7 @@ impl Server {
                 // The first reactor accepts for all.
                 accepts: listeners.take().map(|l| (l, std::mem::take(&mut doors))),
             };
-            server.threads.push(thread.start(n)?);
+            server.threads.get_mut().push(thread.start(n)?);
         }
         Ok(server)
     }
@@ -140,14 +141,11 @@ impl Server {
         self.service.budget.used()
     }
 
-    /// Stops accepting and reading, answers what runs (at most [`Limits::drain`]), closes.
-    pub fn shutdown(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
+    /// Stops accepting and reading, answers what runs (at most [`Limits::drain`]), closes. Others
+    /// may still hold the server, to read its counters; a second call does nothing.
+    pub fn shutdown(&self) {
         let _ = self.stop.send(true);
-        for thread in self.threads.drain(..) {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
                 tracing::error!("a reactor panicked");
             }
@@ -157,7 +155,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end();
+        self.shutdown();
     }
 }
 
