@@ -52,7 +52,7 @@ impl Volume {
             [(DOT, b".", dir.id.ino), (DOTS, b"..", dir.parent)];
         for (at, name, ino) in dots {
             if cookie < at && entries.len() < limit {
-                let inode = if plus { Some(self.named(view, ino)?) } else { None };
+                let inode = if plus { self.files().load_number(view, ino)? } else { None };
                 entries.push(DirEntry {
                     name: Bytes::from_static(name),
                     ino,

@@ -66,6 +66,11 @@ impl Volume {
         may(caller, dir, EXEC)?;
         match name {
             b"." => return Ok(attributes(dir)),
+            // Above a removed directory that is held there may be nothing any more.
+            b".." if dir.nlink == 0 => {
+                let parent = self.files().load_number(from, dir.parent)?;
+                return Ok(attributes(&parent.ok_or(FsError::NoEnt)?));
+            }
             b".." => return Ok(attributes(&self.named(from, dir.parent)?)),
             _ => check_name(name)?,
         }

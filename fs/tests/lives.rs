@@ -241,3 +241,56 @@ fn unchecked_create() {
     assert_eq!(dir.unwrap_err().error, FsError::IsDir);
     at.sound();
 }
+
+/// An open file without a name is cut again and again, beyond all marks: its work goes on, the
+/// list keeps it as open, and after a restart it still has its grace.
+#[test]
+fn cutting_an_open_file_without_a_name() {
+    let tuning = Tuning { slice_keys: 3, ..Tuning::default() };
+    let mut at = tuned(tuning);
+    let file = at.create(&root(), at.v.root(), "f", 0o644);
+    now(at.v.hold(file)).unwrap();
+    now(at.v.remove(&root(), at.v.root(), b"f")).unwrap();
+    let mut plain = vec![0u8; 600];
+    for round in 1..=7u8 {
+        for n in 0..60 {
+            at.write(file, n * 10, &[round]);
+            plain[usize::try_from(n).unwrap() * 10] = round;
+        }
+        let keep = u64::from(round) * 80;
+        at.set(&root(), file, size(keep)).unwrap();
+        at.set(&root(), file, size(600)).unwrap();
+        plain[usize::try_from(keep).unwrap()..].fill(0);
+        assert!(at.read(file, 0, 600) == plain, "round {round}");
+        assert!(!now(at.v.tend()).unwrap(), "an open file is not work for the background");
+        at.sound();
+    }
+    restart(&mut at, tuning);
+    assert!(!now(at.v.tend()).unwrap(), "it still has its grace");
+    now(at.v.hold(file)).unwrap();
+    assert!(at.read(file, 0, 600) == plain);
+    now(at.v.release(file)).unwrap();
+    while now(at.v.tend()).unwrap() {}
+    let report = at.sound();
+    assert_eq!((report.inodes, report.extents), (1, 0));
+}
+
+/// Once the grace is over and its first slice is gone, an orphan cannot be opened again.
+#[test]
+fn half_an_orphan_is_none() {
+    let tuning = Tuning { slice_keys: 3, ..Tuning::default() };
+    let mut at = tuned(tuning);
+    let file = at.create(&root(), at.v.root(), "f", 0o644);
+    for n in 0..20 {
+        at.write(file, n * 10, b"x");
+    }
+    now(at.v.hold(file)).unwrap();
+    now(at.v.remove(&root(), at.v.root(), b"f")).unwrap();
+    restart(&mut at, tuning);
+    at.clock.nanos.fetch_add(100_000_000_000, Ordering::Relaxed);
+    assert!(now(at.v.tend()).unwrap());
+    assert_eq!(now(at.v.hold(file)), Err(FsError::Stale));
+    at.sound();
+    while now(at.v.tend()).unwrap() {}
+    assert_eq!(at.sound().inodes, 1);
+}

@@ -102,7 +102,10 @@ impl Files {
             }
             // What lies before `rest` is removed already, so the mark may begin there.
             inode.marks.push(Mark { offset: rest.start, seq: txn.seq() });
-            self.note(txn, inode.id.ino, Pending::Truncated);
+            // Without a name it is on the list already, as open: that must not be forgotten.
+            if inode.nlink > 0 {
+                self.note(txn, inode.id.ino, Pending::Truncated);
+            }
         }
         inode.size = size;
         Ok(())

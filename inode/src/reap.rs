@@ -144,13 +144,16 @@ impl Files {
 
     fn slice_in(&self, txn: &mut Txn<'_>, ino: u64) -> Result<(), Fault> {
         match load_any(txn, ino)? {
-            Some(mut inode) if inode.nlink == 0 => {
-                if !self.is_held(ino) && !self.free(txn, &mut inode)? {
+            Some(mut inode) if inode.nlink == 0 && !self.is_held(ino) => {
+                if !self.free(txn, &mut inode)? {
                     save_unchanged(txn, &inode);
+                    // Half of it is gone: it cannot be opened again.
+                    self.note(txn, ino, Pending::Unlinked);
                 }
             }
             Some(mut inode) => {
-                if self.sweep_marks(txn, &mut inode)? {
+                // Without a name it stays on the list, as open, until it is closed.
+                if self.sweep_marks(txn, &mut inode)? && inode.nlink > 0 {
                     done(txn, ino);
                 }
                 save_unchanged(txn, &inode);

@@ -120,6 +120,21 @@ impl File {
         self.files.seek(&view, &inode, from, data).unwrap()
     }
 
+    fn unlink(&self) {
+        let (files, id) = (&self.files, self.id);
+        let body = |txn: &mut Txn<'_>| {
+            let mut root = files.load_number(txn, inode::ROOT).unwrap().unwrap();
+            let slot = files.find(txn, inode::ROOT, b"f").unwrap();
+            files.erase(txn, &mut root, slot.entry().unwrap());
+            files.save(txn, &mut root);
+            let mut inode = files.load(txn, id).unwrap().unwrap();
+            inode.nlink = 0;
+            files.unlinked(txn, &mut inode).unwrap();
+            Ok(())
+        };
+        files.index().transact::<_, Fault>(body).unwrap();
+    }
+
     fn sound(&self) -> inode::Report {
         let report = now(check(&self.files)).unwrap();
         assert_eq!(report.findings, Vec::<String>::new());
@@ -219,20 +234,7 @@ fn a_large_file_is_freed_in_slices() {
     let mut file = File::new(10);
     file.write(0, &[7; 95], 1);
     let id = file.id;
-    file.files
-        .index()
-        .transact::<_, Fault>(|txn| {
-            let files = &file.files;
-            let mut root = files.load_number(txn, inode::ROOT).unwrap().unwrap();
-            let slot = files.find(txn, inode::ROOT, b"f").unwrap();
-            files.erase(txn, &mut root, slot.entry().unwrap());
-            files.save(txn, &mut root);
-            let mut inode = files.load(txn, id).unwrap().unwrap();
-            inode.nlink = 0;
-            files.unlinked(txn, &mut inode).unwrap();
-            Ok(())
-        })
-        .unwrap();
+    file.unlink();
     let gone = file.files.load(&file.files.index().view(), id).unwrap();
     assert!(gone.is_none(), "gone at once for everybody");
     let mut slices = 0;
@@ -246,6 +248,23 @@ fn a_large_file_is_freed_in_slices() {
     }
     let report = file.sound();
     assert_eq!((report.inodes, report.extents, slices), (1, 0, 9));
+}
+
+/// The marks of an open file without a name can be worked off; it stays on the list until closed.
+#[test]
+fn slices_of_an_open_file_without_a_name() {
+    let mut file = File::new(10);
+    file.write(0, &[7; 95], 1);
+    assert!(now(file.files.hold(file.id)).unwrap());
+    file.unlink();
+    file.truncate(5);
+    for _ in 0..12 {
+        now(file.files.slice(file.id.ino)).unwrap();
+        file.sound();
+    }
+    assert_eq!((file.read(), file.sound().extents), (vec![7; 5], 5));
+    now(file.files.release(file.id)).unwrap();
+    assert_eq!(file.sound().inodes, 1);
 }
 
 /// 8 EiB − 1: the last byte of the largest file.

@@ -43,6 +43,7 @@ pub struct Node {
 pub struct Model {
     nodes: HashMap<u64, Node>,
     next: u64,
+    held: HashMap<u64, u32>,
     /// Most links of an inode and most subdirectories of a directory.
     pub links: u32,
 }
@@ -62,7 +63,7 @@ impl Model {
             parent: ROOT,
             verifier: None,
         };
-        Self { nodes: HashMap::from([(ROOT, root)]), next: ROOT + 1, links }
+        Self { nodes: HashMap::from([(ROOT, root)]), next: ROOT + 1, held: HashMap::new(), links }
     }
 
     /// The inode, or `Stale`.
@@ -79,6 +80,42 @@ impl Model {
         if node.kind == Kind::Directory { Ok(node) } else { Err(FsError::NotDir) }
     }
 
+    /// A directory that still has a name.
+    fn living(&self, ino: u64) -> Result<&Node> {
+        let d = self.dir(ino)?;
+        if d.nlink > 0 { Ok(d) } else { Err(FsError::NoEnt) }
+    }
+
+    /// Opens: the inode stays until as many releases.
+    pub fn hold(&mut self, ino: u64) -> Result<()> {
+        if self.node(ino)?.nlink == 0 && !self.held.contains_key(&ino) {
+            return Err(FsError::Stale);
+        }
+        *self.held.entry(ino).or_default() += 1;
+        Ok(())
+    }
+
+    /// Closes.
+    pub fn release(&mut self, ino: u64) {
+        let Some(count) = self.held.get_mut(&ino) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.held.remove(&ino);
+            self.drop_unnamed();
+        }
+    }
+
+    /// A restart closes everything.
+    pub fn restart(&mut self) {
+        self.held.clear();
+        self.drop_unnamed();
+    }
+
+    fn drop_unnamed(&mut self) {
+        let held = &self.held;
+        self.nodes.retain(|ino, node| node.nlink > 0 || held.contains_key(ino));
+    }
+
     /// Number of inodes.
     pub fn inodes(&self) -> usize {
         self.nodes.len()
@@ -90,7 +127,7 @@ impl Model {
         need(who, d, 1)?;
         match name {
             b"." => return Ok(dir),
-            b".." => return Ok(d.parent),
+            b".." => return self.node(d.parent).map(|_| d.parent).map_err(|_| FsError::NoEnt),
             _ => good_name(name)?,
         }
         d.entries.get(name).copied().ok_or(FsError::NoEnt)
@@ -110,7 +147,7 @@ impl Model {
 
     /// Where a new name would go: checked but for the right to write.
     fn free_name(&self, who: &Caller, dir: u64, name: &[u8]) -> Result<Option<u64>> {
-        let d = self.dir(dir)?;
+        let d = self.living(dir)?;
         need(who, d, 1)?;
         if name == b"." || name == b".." {
             return Err(FsError::Exist);
@@ -347,13 +384,11 @@ impl Model {
     fn unlink(&mut self, dir: u64, ino: u64) {
         if self.nodes[&ino].kind == Kind::Directory {
             self.at(dir).nlink -= 1;
-            self.nodes.remove(&ino);
-            return;
+            self.at(ino).nlink = 0;
+        } else {
+            self.at(ino).nlink -= 1;
         }
-        self.at(ino).nlink -= 1;
-        if self.nodes[&ino].nlink == 0 {
-            self.nodes.remove(&ino);
-        }
+        self.drop_unnamed();
     }
 
     /// LINK.
@@ -365,6 +400,9 @@ impl Model {
         need(who, self.dir(dir)?, 2)?;
         if kind == Kind::Directory {
             return Err(FsError::Perm);
+        }
+        if self.node(ino)?.nlink == 0 {
+            return Err(FsError::NoEnt);
         }
         if self.node(ino)?.nlink >= self.links {
             return Err(FsError::MLink);
@@ -383,7 +421,7 @@ impl Model {
 
     /// RENAME.
     pub fn rename(&mut self, who: &Caller, a: u64, from: &[u8], b: u64, to: &[u8]) -> Result<()> {
-        let (da, db) = (self.dir(a)?, self.dir(b)?);
+        let (da, db) = (self.dir(a)?, self.living(b)?);
         need(who, da, 1)?;
         need(who, db, 1)?;
         if [from, to].iter().any(|n| *n == b"." || *n == b"..") {
