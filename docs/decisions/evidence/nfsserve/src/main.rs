@@ -1,0 +1,3 @@
+//! Exists so that cargo fetches nfsserve for `look`.
+
+fn main() {}
