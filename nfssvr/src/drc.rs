@@ -47,11 +47,14 @@ pub struct Drc {
     budget: [usize; 2],
 }
 
+/// When each ended, oldest first.
+type Finished = VecDeque<(Duration, Arc<Entry>)>;
+
 #[derive(Default)]
 struct Shard {
     map: HashMap<RequestTag, Arc<Entry>>,
     /// Finished entries, oldest first, and their bytes: metadata, writes.
-    finished: [(VecDeque<(Duration, Arc<Entry>)>, usize); 2],
+    finished: [(Finished, usize); 2],
 }
 
 struct Entry {

@@ -206,7 +206,8 @@ pub fn status(procedure: Procedure, error: FsError) -> Status {
             | P::ReadDirPlus => Status::Stale,
             _ => Status::NoEnt,
         },
-        FsError::Io | FsError::NoData => Status::Io,
+        // Fenced: the volume has another owner, nothing here may be believed any more.
+        FsError::Io | FsError::NoData | FsError::Fenced => Status::Io,
         FsError::Nxio => match procedure {
             P::Read | P::Write => Status::NxIo,
             _ => Status::Io,
@@ -215,13 +216,9 @@ pub fn status(procedure: Procedure, error: FsError) -> Status {
         FsError::Exist => Status::Exist,
         FsError::XDev => Status::XDev,
         FsError::NotDir => Status::NotDir,
-        FsError::IsDir => match procedure {
-            // §3.3.6, §3.3.7: "if the file is not a regular file, NFS3ERR_INVAL"; Linux's server
-            // answers ISDIR for directories, and clients pass that on.
-            P::Read | P::Write | P::Commit => Status::IsDir,
-            P::SetAttr => Status::IsDir,
-            _ => Status::IsDir,
-        },
+        // §3.3.6 and §3.3.7 list INVAL for what is no regular file; servers and clients say ISDIR
+        // for directories.
+        FsError::IsDir => Status::IsDir,
         FsError::Inval | FsError::Range => Status::Inval,
         FsError::FBig => match procedure {
             P::Write | P::SetAttr | P::Create => Status::FBig,
@@ -249,8 +246,6 @@ pub fn status(procedure: Procedure, error: FsError) -> Status {
             _ => Status::ServerFault,
         },
         FsError::TryLater => Status::Jukebox,
-        // The volume has another owner: nothing here may be believed any more.
-        FsError::Fenced => Status::Io,
     }
 }
 

@@ -5,7 +5,7 @@ mod at;
 
 use at::At;
 use esker_tests::nfsclient::{
-    Client, Fh, Ftype, NFS, RpcStatus, Sattr, SattrTime, Status, Time, Wcc, proc::*,
+    Attr, Client, Fh, Ftype, NFS, RpcStatus, Sattr, SattrTime, Status, Time, Wcc, proc::*,
 };
 
 /// One of each kind of object.
@@ -344,7 +344,7 @@ fn what_the_volume_says_of_itself() {
 fn both_sides_of_every_change() {
     let Zoo { at: _at, mut c, top, dir, file, .. } = zoo();
     let chained = |last: &mut Wcc, wcc: Wcc| {
-        assert_eq!(wcc.before, last.after.as_ref().map(|a| a.wcc()), "no gap between changes");
+        assert_eq!(wcc.before, last.after.as_ref().map(Attr::wcc), "no gap between changes");
         let (b, a) = (wcc.before.unwrap(), wcc.after.clone().unwrap());
         assert!(a.ctime > b.ctime && a.mtime > b.mtime, "strictly rising");
         *last = wcc;

@@ -3,9 +3,9 @@
 
 mod at;
 
-use std::{net::Ipv4Addr, thread::sleep, time::Duration};
+use std::net::Ipv4Addr;
 
-use at::{At, config, volume};
+use at::{At, config, pause, volume};
 use esker_tests::nfsclient::{Client, Conn, Cred, Fh, Ftype, Sattr, Status, open_socket, proc::*};
 use nfssvr::{Outcome, Procedure};
 
@@ -66,7 +66,7 @@ fn on_a_new_connection_while_the_first_hangs() {
     let top = at.top("/");
     let mut silent = at.root();
     assert!(send(&mut silent, 5, &guarded(&top, b"f")).status.ok());
-    sleep(Duration::from_millis(60));
+    pause(60);
     let mut second = at.root();
     assert_eq!(send(&mut second, 5, &guarded(&top, b"f")).status, Status::OK);
 }

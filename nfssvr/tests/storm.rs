@@ -8,10 +8,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use at::{At, config, volume};
+use at::{At, clock, config, pause, volume};
 use esker_tests::nfsclient::{Client, Conn, Cred, NFS, mnt, proc::*};
 use nfssvr::{Limits, Procedure, Server, ServerConfig};
 
@@ -47,10 +47,10 @@ fn ten_thousand_connects_and_resets() {
     });
     witness.attr(&top).unwrap();
     at.root().attr(&top).unwrap();
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = clock() + Duration::from_secs(10);
     while at.server.counters().connections > 2 {
-        assert!(Instant::now() < until, "{} left", at.server.counters().connections);
-        std::thread::sleep(Duration::from_millis(20));
+        assert!(clock() < until, "{} left", at.server.counters().connections);
+        pause(20);
     }
     assert_eq!(at.server.bytes_in_flight(), 0);
 }
@@ -109,7 +109,7 @@ fn two_hundred_and_fifty_six_descriptors_meet_a_thousand_connections() {
     // Those who were there before are served, and can do everything.
     for n in 0..50 {
         witness.create(&top, &format!("f{n}"), 0o644).unwrap();
-        std::thread::sleep(Duration::from_millis(4));
+        pause(4);
     }
     // A newcomer gets its turn although nobody leaves: idle connections make room.
     let mut newcomer = client(addr);
@@ -133,14 +133,14 @@ fn a_full_server_closes_who_is_idle_for_who_comes() {
     for c in &mut idle {
         c.attr(&top).unwrap();
     }
-    let began = Instant::now();
+    let began = clock();
     let mut active = idle.pop().unwrap();
     let mut late = at.root();
     let xid = late.send(&Getattr(&top)).unwrap();
     // The active one keeps its place.
-    while began.elapsed() < Duration::from_millis(1_700) {
+    while (clock() - began) < Duration::from_millis(1_700) {
         active.attr(&top).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
+        pause(100);
     }
     assert!(late.recv::<Getattr<'_>>(xid).unwrap().status.ok());
     active.attr(&top).unwrap();

@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation)] // test patterns
+
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 

@@ -5,7 +5,9 @@ use std::{
     future::Future,
     net::{Ipv4Addr, SocketAddr},
     pin::pin,
+    sync::OnceLock,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use esker_tests::nfsclient::{Client, Conn, Cred, Fh, mnt, open_socket};
@@ -19,6 +21,18 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("had to wait"),
     }
+}
+
+/// Monotonic time.
+pub fn clock() -> Duration {
+    static ENV: OnceLock<Env> = OnceLock::new();
+    ENV.get_or_init(Env::real).clock.monotonic()
+}
+
+/// Lets time pass: for what happens by time alone.
+#[allow(clippy::disallowed_methods)]
+pub fn pause(millis: u64) {
+    std::thread::sleep(Duration::from_millis(millis));
 }
 
 /// An empty volume in memory, its root owned by uid and gid 0.
