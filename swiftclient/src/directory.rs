@@ -134,24 +134,6 @@ impl Directory {
         };
         Ok(Self { inner: Arc::new(inner) })
     }
-
-    /// Unlinks what killed writers left in `tmp/`; gives how many. Only for the owner of the
-    /// volume, after it took the volume's lock and before its first put: nobody else may be writing.
-    pub fn sweep_temporaries(&self) -> Result<usize, StoreError> {
-        let dir = self.inner.root.join(TEMPORARY);
-        let failed = |e: io::Error| sorted(Doing::Writing, format!("sweep {}", dir.display()), &e);
-        let found = match self.inner.disk.entries(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-            other => other.map_err(failed)?,
-        };
-        for entry in &found {
-            match self.inner.disk.unlink(&dir.join(&entry.name)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-                _ => {}
-            }
-        }
-        Ok(found.len())
-    }
 }
 
 impl Inner {
@@ -208,6 +190,28 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Unlinks the temporary files that are not this process's own.
+    fn sweep(&self) -> Result<usize, StoreError> {
+        let dir = self.root.join(TEMPORARY);
+        let failed = |e: io::Error| sorted(Doing::Writing, format!("sweep {}", dir.display()), &e);
+        let found = match self.disk.list(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other.map_err(failed)?,
+        };
+        let ours = format!("{:016x}-", self.instance);
+        let mut swept = 0;
+        for name in found.iter().filter(|n| !n.to_string_lossy().starts_with(&ours)) {
+            match self.disk.unlink(&dir.join(name)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => {
+                    other.map_err(failed)?;
+                    swept += 1;
+                }
+            }
+        }
+        Ok(swept)
     }
 
     fn temporary_path(&self) -> PathBuf {
@@ -282,6 +286,10 @@ impl ObjectStore for Directory {
         names: &'a [ObjectName],
     ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
         Box::pin(async move { Ok(self.inner.delete_many(names)) })
+    }
+
+    fn sweep(&self) -> StoreFuture<'_, usize> {
+        Box::pin(async move { self.inner.sweep() })
     }
 
     fn class(&self) -> StoreClass {

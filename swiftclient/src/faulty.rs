@@ -331,6 +331,10 @@ impl ObjectStore for Faulty {
         })
     }
 
+    fn sweep(&self) -> StoreFuture<'_, usize> {
+        self.store.sweep()
+    }
+
     fn class(&self) -> StoreClass {
         self.store.class()
     }

@@ -228,6 +228,10 @@ impl ObjectStore for Metered {
         Box::pin(self.meter.count(Verb::Delete, 0, nothing, self.store.delete_many(names)))
     }
 
+    fn sweep(&self) -> StoreFuture<'_, usize> {
+        self.store.sweep()
+    }
+
     fn class(&self) -> StoreClass {
         self.store.class()
     }

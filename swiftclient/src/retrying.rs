@@ -364,6 +364,10 @@ impl ObjectStore for Retrying {
         })
     }
 
+    fn sweep(&self) -> StoreFuture<'_, usize> {
+        self.inner.store.sweep()
+    }
+
     fn class(&self) -> StoreClass {
         self.inner.store.class()
     }

@@ -70,6 +70,12 @@ pub trait ObjectStore: Send + Sync {
         names: &'a [ObjectName],
     ) -> StoreFuture<'a, Vec<Result<(), StoreError>>>;
 
+    /// Removes what killed writers left unfinished, where a store has such things; gives how many.
+    /// Only for who holds the volume's lock. What this process is writing is not touched.
+    fn sweep(&self) -> StoreFuture<'_, usize> {
+        Box::pin(async { Ok(0) })
+    }
+
     /// How far `put_new` fences.
     fn class(&self) -> StoreClass;
 

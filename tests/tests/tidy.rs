@@ -1,7 +1,7 @@
 //! The rules of the house that no compiler knows. Reads the tracked files and fails on:
 //! an arrow between crates that ARCHITECTURE.md does not have (or has without need), a file grown
 //! too long, a crate without a header, a name that says nothing, a path that exists on one machine
-//! only, the name of a package registry.
+//! only, the name of a package registry, a test that is switched off, code still to be written.
 //!
 //! Forbidden texts are put together from parts here, so that this file does not hold them.
 
@@ -306,4 +306,10 @@ fn no_package_registry_is_named() {
     let hosts = hosts.map(|parts| parts.concat());
     // Written by cargo, which names there where each package came from.
     none("hosts of package registries", &occurrences(&hosts, &["Cargo.lock"]));
+}
+
+#[test]
+fn no_test_is_switched_off_and_no_code_still_to_be_written() {
+    let marks = [["#[ign", "ore"], ["tod", "o!("], ["unimple", "mented!("]];
+    none("switched off or unfinished", &occurrences(&marks.map(|parts| parts.concat()), &[]));
 }

@@ -136,8 +136,13 @@ async fn the_sweep_takes_what_a_killed_writer_left() {
         std::mem::forget(writer);
     }
     let store = store(dir.path());
-    assert_eq!(store.sweep_temporaries().unwrap(), 1);
-    assert_eq!(store.sweep_temporaries().unwrap(), 0);
+    let living = name("b");
+    let mut writer = store.put_stream(&living).await.unwrap();
+    writer.write(Bytes::from_static(b"ours")).await.unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    writer.finish().await.unwrap();
+    store.delete_many(&[living]).await.unwrap();
     assert_eq!(store.list("", None, 10).await.unwrap(), []);
 }
 

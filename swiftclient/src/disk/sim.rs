@@ -76,6 +76,7 @@ impl SimDisk {
     }
 
     /// The machine dies: every process ends, unsynced changes meet the fate that `dice` give them.
+    /// Harms still to come are forgotten, the power is on again; [`SimDisk::process`] boots.
     pub fn crash(&self, dice: &dyn Dice) {
         self.world.lock().crash(Some(dice));
     }
