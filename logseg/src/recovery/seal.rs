@@ -61,6 +61,12 @@ impl Recovery {
         if let Some(locks) = &mut self.locks {
             locks.settle(epoch, &self.config.env)?;
         }
+        // A file that stays costs room and nothing else.
+        match self.config.store.sweep().await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "swept what a killed server left unfinished"),
+            Err(error) => tracing::warn!(%error, "unfinished objects of a killed server stay"),
+        }
         self.open(epoch, journal, reserve)
             .map(|(log, writer)| Sealed::Open(Box::new((log, writer))))
     }
