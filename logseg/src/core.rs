@@ -102,6 +102,8 @@ pub(crate) struct State {
     pub flushing: bool,
     /// A flush is wanted though nobody waits in `syncs`.
     pub flush_wanted: bool,
+    /// A mark was appended: it must reach the file, though nobody waits for it.
+    pub writeout_wanted: bool,
     /// A journal file was made and its directory not synced yet.
     pub dir_dirty: bool,
     pub spare: Option<Spare>,
@@ -190,6 +192,7 @@ impl Core {
             stores: Vec::new(),
             flushing: false,
             flush_wanted: false,
+            writeout_wanted: false,
             dir_dirty: false,
             spare: None,
             failure: None,
@@ -344,7 +347,7 @@ impl Core {
         let now = self.env.clock.monotonic();
         let mut state = self.lock();
         let seq = state.next_seq;
-        let mut added = 0;
+        let (mut added, mut first) = (0, false);
         if let Some(open) = state.chain.open_mut() {
             for (frame, location) in &frames {
                 debug_assert_eq!(u64::from(location.offset), open.end);
@@ -355,7 +358,7 @@ impl Core {
             let entry = Entry { kind: Kind::Record, owner: Owner(0), seq, body: record };
             added += open.append(&entry, None);
             open.touched = now;
-            open.born.get_or_insert(now);
+            first = open.born.replace(open.born.unwrap_or(now)).is_none();
         }
         state.unsynced += added;
         state.next_seq = Seq(seq.0 + 1);
@@ -366,6 +369,10 @@ impl Core {
         drop(state);
         if pushed && self.journal.is_some() {
             self.work.notify_one();
+        }
+        if first {
+            // Its age begins to count, also if nobody ever asks for a sync.
+            self.keeper.notify_one();
         }
         seq
     }
@@ -413,6 +420,8 @@ impl Core {
         // What the mark itself made durable later needs no mark of its own.
         open.marked = open.end;
         state.unsynced += added;
+        state.writeout_wanted = true;
+        self.work.notify_one();
     }
 
     /// R5: the last entry of a clean stop; gives its seq. Nothing is opened after it.

@@ -15,6 +15,7 @@ use crate::{
     AGE_LINKED, AGE_STREAMED, DESTAGE_WINDOW, MARK_AFTER, SegmentId,
     chain::Phase,
     core::{Core, State},
+    flush::Goal,
 };
 
 /// The keeper looks at its clocks at least this often while something waits for them.
@@ -81,6 +82,7 @@ impl Core {
         if flush {
             self.want_flush(&mut state);
         }
+        let writeout = state.writeout_wanted;
         drop(state);
         for id in begin {
             let core = self.clone();
@@ -89,8 +91,8 @@ impl Core {
         if let Some(id) = spare {
             self.make_spare(id);
         }
-        if flush && self.inline_only {
-            self.flush_inline();
+        if self.inline_only && (flush || writeout) {
+            self.flush_inline(if flush { Goal::Sync } else { Goal::WriteOut });
         }
         self.reserve.restore();
         Some(sleep)

@@ -43,7 +43,8 @@ impl Drop for Flusher<'_> {
         let mut state = self.0.lock();
         state.flushing = false;
         // The next group is the journal thread's, and so is the end that it waits for.
-        let more = !state.syncs.is_empty() || state.flush_wanted || state.stop;
+        let more =
+            !state.syncs.is_empty() || state.flush_wanted || state.writeout_wanted || state.stop;
         drop(state);
         if more {
             self.0.work.notify_all();
@@ -73,18 +74,23 @@ static ZEROS: [u8; (ZERO_AHEAD_BYTES + PAGE) as usize] = [0; (ZERO_AHEAD_BYTES +
 
 impl Core {
     /// Flushes on this thread, if nobody else does.
-    pub(crate) fn flush_inline(&self) {
+    pub(crate) fn flush_inline(&self, goal: Goal) {
         let mut state = self.lock();
         if !std::mem::replace(&mut state.flushing, true) {
             drop(state);
             let _part = Flusher(self);
-            self.flush(Goal::Sync);
+            self.flush(goal);
         }
     }
 
     /// One group, by the holder of the flusher's part. A failure ends the log for writers.
     pub(crate) fn flush(&self, goal: Goal) {
         let Some(journal) = &self.journal else { return };
+        if self.check().is_err() {
+            // R10: a file that failed is never written or synced again, whoever asks.
+            self.lock().flush_wanted = false;
+            return;
+        }
         let mut work = self.collect(goal);
         if let Err(failure) = self.carry_out(journal, &mut work, goal) {
             self.fail(failure);
@@ -98,6 +104,7 @@ impl Core {
 
     fn collect(&self, goal: Goal) -> Vec<Work> {
         let mut state = self.lock();
+        state.writeout_wanted = false;
         if goal == Goal::Sync {
             state.flush_wanted = false;
         }
@@ -129,7 +136,7 @@ impl Core {
             }
         }
         // A file made by an earlier write-out is made durable here, too.
-        if new_files || std::mem::take(&mut self.lock().dir_dirty) {
+        if std::mem::take(&mut self.lock().dir_dirty) || new_files {
             journal.sync_dir().map_err(|e| Failure::ReadOnly(e.to_string()))?;
         }
         self.counts.groups.fetch_add(1, Ordering::Relaxed);

@@ -72,12 +72,5 @@ impl Frame {
     }
 }
 
-impl Frame {
-    /// Length of its entry in a segment, header and padding included: its location's `stored`.
-    pub(crate) fn entry_len(&self, encrypted: bool) -> u32 {
-        self.body.entry_len(encrypted)
-    }
-}
-
 #[cfg(test)]
 mod tests;

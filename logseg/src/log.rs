@@ -17,7 +17,7 @@ use crate::{
     core::Core,
     destage::Keeper,
     error::journal_error,
-    flush::JournalThread,
+    flush::{Goal, JournalThread},
     format::{Kind, checkpoint_name, encode_checkpoint, segment_name},
     lock::Locks,
     side::{SideConfig, SideIds},
@@ -61,6 +61,8 @@ pub struct LogStatus {
     pub puts: u64,
     /// Segments whose last put failed and is waiting to be tried again.
     pub failed_segments: u64,
+    /// Decoded frames kept in the cache, its overhead included, bytes.
+    pub cached_bytes: u64,
     /// Why the log takes nothing more, if so.
     pub failure: Option<String>,
 }
@@ -135,7 +137,7 @@ impl Log {
         core.check()?;
         let inline = mode == SyncMode::Inline || core.inline_only;
         if core.journal.is_some() && inline {
-            core.flush_inline();
+            core.flush_inline(Goal::Sync);
         }
         poll_fn(|context| {
             if core.durable_seq() >= seq {
@@ -175,7 +177,7 @@ impl Log {
         }
         let bytes = bytes.min(core.sizes.transaction);
         if core.inline_only && core.journal.is_some() && core.crowded(bytes) {
-            core.flush_inline();
+            core.flush_inline(Goal::Sync);
         }
         poll_fn(|context| {
             let mut state = core.lock();
@@ -349,6 +351,7 @@ impl Log {
             stored_segments: core.counts.stored_segments.load(Ordering::Relaxed),
             puts: core.counts.puts.load(Ordering::Relaxed),
             failed_segments: state.chain.segments.iter().filter(failed).count() as u64,
+            cached_bytes: core.reader.cached_bytes(),
             failure: state.failure.as_ref().map(|f| f.error().to_string()),
         }
     }

@@ -54,7 +54,8 @@ fn next_goal(core: &Core) -> Option<Goal> {
             if state.stop {
                 return None;
             }
-            if state.failure.is_none() && state.unwritten() >= WRITEOUT_BYTES {
+            let much = state.unwritten() >= WRITEOUT_BYTES;
+            if state.failure.is_none() && (much || state.writeout_wanted) {
                 state.flushing = true;
                 return Some(Goal::WriteOut);
             }

@@ -1,7 +1,7 @@
 //! One step along the chain: an id, in the store or in the journal.
 
 use bytes::Bytes;
-use swiftclient::StoreError;
+use swiftclient::{StoreError, disk::DiskFile};
 
 use super::{Backlog, OpenTail, Owner, Recovery, Replayed};
 use crate::{
@@ -46,6 +46,7 @@ impl Recovery {
                     return Ok(());
                 }
                 InJournal::Open(found, scanned, bytes) => {
+                    self.refuse_damage(id, scanned.end).await?;
                     if let Tail::Torn(fault) = &scanned.tail {
                         tracing::warn!(
                             segment = %id, offset = scanned.end, %fault,
@@ -69,7 +70,59 @@ impl Recovery {
                 ),
             });
         }
+        self.refuse_claims(id, 0)?;
         self.end = Some(id);
+        Ok(())
+    }
+
+    /// A segment that ends without its footer is the last of its epoch. Where anything says that a
+    /// later one was durable, or that this one was stored, durable bytes are damaged (R3, R11):
+    /// closing it here would bury what was acknowledged behind it.
+    async fn refuse_damage(&self, id: SegmentId, end: u32) -> Result<(), LogError> {
+        let damaged =
+            |reason: String| Err(LogError::Corrupt { segment: id, offset: u64::from(end), reason });
+        if id < self.stored_through {
+            return damaged(format!(
+                "cut off, and not in the store, though everything below {} was stored",
+                self.stored_through
+            ));
+        }
+        self.refuse_claims(id, end)?;
+        // A segment is stored only after all before it are durable (R4).
+        match self.config.store.head(&segment_name(after(id))).await {
+            Ok(_) => damaged(format!("cut off, though {} is stored", after(id))),
+            Err(e) if e.is_not_found() => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A mark other than 0 in a later segment says that all before it were durable (R11).
+    fn refuse_claims(&self, id: SegmentId, end: u32) -> Result<(), LogError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let later = self.files.iter().filter(|f| f.id.epoch() == id.epoch() && f.id > id);
+        for found in later {
+            let path = journal.segment_path(found.id, found.generation);
+            let bytes = match journal.disk.open_read(&path).and_then(|file| read_whole(&*file)) {
+                // Unlinked since it was listed: its writer is alive and has stored it.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.map_err(|e| journal_error("read", &path, e))?,
+            };
+            let ours = |h: &SegmentHeader| self.belongs(found.id, h);
+            let claims = match scan(&bytes) {
+                Ok(scanned) => ours(&scanned.header) && scanned.mark > 0,
+                Err(ScanError::Damaged { .. }) => {
+                    SegmentHeader::decode(&bytes).is_ok_and(|h| ours(&h))
+                }
+                Err(ScanError::Header(_)) => false,
+            };
+            if claims {
+                return Err(LogError::Corrupt {
+                    segment: id,
+                    offset: u64::from(end),
+                    reason: format!("cut off or missing, though {} was synced after it", found.id),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -219,10 +272,7 @@ impl Recovery {
         for found in self.files.iter().filter(|f| f.id == id) {
             let path = journal.segment_path(id, found.generation);
             let file = journal.disk.open(&path).map_err(|e| journal_error("open", &path, e))?;
-            let len = file.len().map_err(|e| journal_error("look at", &path, e))?;
-            let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-            let n = file.read_at(0, &mut bytes).map_err(|e| journal_error("read", &path, e))?;
-            bytes.truncate(n);
+            let bytes = read_whole(&*file).map_err(|e| journal_error("read", &path, e))?;
             match scan(&bytes) {
                 Ok(scanned) if self.belongs(id, &scanned.header) => {
                     let rank = |s: &Scanned| (s.entries.len(), s.sealed_len().is_some());
@@ -243,8 +293,10 @@ impl Recovery {
             (Some((found, scanned, bytes)), _) if scanned.sealed_len().is_some() => {
                 Ok(InJournal::Whole(found, scanned, bytes))
             }
-            (Some((found, scanned, bytes)), _) => Ok(InJournal::Open(found, scanned, bytes)),
-            (None, Some(e)) => Err(e),
+            // A generation that was damaged below its mark may have held more than an unfinished
+            // copy of it does.
+            (_, Some(e)) => Err(e),
+            (Some((found, scanned, bytes)), None) => Ok(InJournal::Open(found, scanned, bytes)),
             (None, None) => Ok(InJournal::Absent),
         }
     }
@@ -323,6 +375,20 @@ impl Recovery {
             _ => self.side_marks.push((epoch, below)),
         }
     }
+}
+
+/// All bytes of a journal file.
+pub(super) fn read_whole(file: &dyn DiskFile) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
+    let mut have = 0;
+    while have < bytes.len() {
+        match file.read_at(have as u64, &mut bytes[have..])? {
+            0 => break,
+            n => have += n,
+        }
+    }
+    bytes.truncate(have);
+    Ok(bytes)
 }
 
 fn after(id: SegmentId) -> SegmentId {

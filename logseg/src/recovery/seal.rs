@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use bytes::Bytes;
 use swiftclient::StoreError;
 
-use super::{Backlog, OpenTail, Recovery, Sealed};
+use super::{Backlog, OpenTail, Recovery, Sealed, chain::read_whole};
 use crate::{
     Log, LogError, LogWriter, SegmentId,
     chain::{JournalFile, Segment},
@@ -51,7 +51,7 @@ impl Recovery {
             other => other?,
         };
         if let Put::Segment = put {
-            self.end = None;
+            (self.at, self.end) = (end, None);
             return Ok(Sealed::More(Box::new(self)));
         }
         self.ended.push((end.epoch(), end.counter()));
@@ -162,11 +162,14 @@ impl Recovery {
             let id = backlog.found.id;
             let file = self.homes.0.lock().get(&id).cloned();
             let Some(file) = file else { continue };
-            let mut bytes = vec![0; usize::try_from(backlog.len).unwrap_or(0)];
             let failed = |e| LogError::Journal { what: format!("read {id}"), source: e };
-            let n = file.read_at(0, &mut bytes).map_err(failed)?;
-            bytes.truncate(n);
+            let mut bytes = read_whole(&*file).map_err(failed)?;
+            bytes.truncate(usize::try_from(backlog.len).unwrap_or(0));
             let ours = Likeness { len: backlog.len, digest: backlog.footer.digest() };
+            if Likeness::of_bytes(&bytes) != Some(ours) {
+                let reason = "it changed while it was read".to_owned();
+                return Err(LogError::Corrupt { segment: id, offset: 0, reason });
+            }
             let pieces = [Bytes::from(bytes)];
             put_segment(&*self.config.store, &segment_name(id), &pieces, ours).await?;
             self.leftovers.push(backlog.found);
