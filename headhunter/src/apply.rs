@@ -56,6 +56,12 @@ pub(crate) struct Applier {
     pub dead: BTreeMap<SegmentId, u64>,
     /// The chain segment of the newest record.
     pub segment: Option<SegmentId>,
+    /// Chain segments begun since the newest freeze, or since replay began.
+    pub segments: u32,
+    /// Segments that usage knows, counted from the first look at usage.
+    pub segments_known: i64,
+    /// Live bytes in them.
+    pub live_bytes: i64,
 }
 
 impl Applier {
@@ -67,14 +73,10 @@ impl Applier {
         segment: SegmentId,
         outcome: &Outcome,
     ) -> Result<(), Miss> {
-        let mut missing = Miss { pages: Vec::new() };
+        let mut missing = Miss::none();
         let mut look = |key: &[u8]| {
             if let Err(miss) = tree::resident(root, key) {
-                for page in miss.pages {
-                    if !missing.pages.iter().any(|known| Arc::ptr_eq(known, &page)) {
-                        missing.pages.push(page);
-                    }
-                }
+                missing.join(miss);
             }
         };
         outcome.writes.iter().for_each(|(key, _)| look(key));
@@ -105,6 +107,7 @@ impl Applier {
             // Known from its first record on, so that it can be found when it dies (R8).
             self.account(root, seq, segment, 0)?;
             self.segment = Some(segment);
+            self.segments += 1;
         }
         for (segment, delta) in &outcome.usage {
             self.account(root, seq, *segment, *delta)?;
@@ -129,6 +132,8 @@ impl Applier {
         let now = old.map_or(0, |(_, bytes)| bytes) + delta;
         if old.is_none() || delta != 0 {
             tree::put(root, &mut self.edit(seq), &key, &now.to_le_bytes())?;
+            self.segments_known += i64::from(old.is_none());
+            self.live_bytes += delta;
         }
         if now == 0 {
             self.dead.entry(segment).or_insert(self.frozen_count);
@@ -136,6 +141,18 @@ impl Applier {
             self.dead.remove(&segment);
         }
         Ok(())
+    }
+
+    /// [`Applier::account`] by whoever has not checked yet.
+    pub fn account_if_resident(
+        &mut self,
+        root: &mut Arc<PageRef>,
+        seq: Seq,
+        segment: SegmentId,
+        delta: i64,
+    ) -> Result<(), Miss> {
+        tree::resident(root, &usage_key(segment))?;
+        self.account(root, seq, segment, delta)
     }
 
     /// Forgets a segment whose object is gone.
@@ -146,7 +163,7 @@ impl Applier {
         segment: SegmentId,
     ) -> Result<(), Miss> {
         tree::delete(root, &mut self.edit(seq), &usage_key(segment))?;
-        self.dead.remove(&segment);
+        self.segments_known -= i64::from(self.dead.remove(&segment).is_some());
         Ok(())
     }
 }

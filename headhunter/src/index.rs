@@ -3,13 +3,12 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use logseg::{Codec, Location, LogError, Seq, SyncMode, VolumeHeader};
 use parking_lot::{Mutex, RwLock};
 use swiftclient::seam::Env;
@@ -19,8 +18,10 @@ use crate::{
     Abort, Committed, Miss, Remembered, RequestTag, Txn, View,
     apply::Applier,
     checkpoint::Keeper,
+    driver::Pulse,
     home::{Home, Memory, Pen},
     limits,
+    open::rebuild::Rebuild,
     record::Outcome,
     replies::Replies,
     retire::Generation,
@@ -51,6 +52,9 @@ pub struct Room {
 
 /// What an unbounded store is said to hold (statfs must say something), bytes.
 const UNBOUNDED: Room = Room { total: 1 << 50, free: 1 << 49 };
+
+/// Turns of the clock that one fault may cost.
+const SHRINK_TURNS: usize = 64;
 
 /// The index of one volume. Clones share it.
 #[derive(Clone)]
@@ -85,6 +89,19 @@ pub(crate) struct Committer {
     pub broken: Option<String>,
 }
 
+/// What an index is put together from.
+pub(crate) struct Parts {
+    pub settings: Settings,
+    pub home: Home,
+    pub pen: Pen,
+    pub budget: Arc<Budget>,
+    pub root: Arc<PageRef>,
+    pub applier: Applier,
+    pub replies: Replies,
+    pub keeper: Keeper,
+    pub last: AtomicU64,
+}
+
 pub(crate) struct Inner {
     pub settings: Settings,
     pub home: Home,
@@ -93,10 +110,15 @@ pub(crate) struct Inner {
     pub commit: Mutex<Committer>,
     pub replies: Mutex<Replies>,
     pub last: AtomicU64,
+    pub records: AtomicU64,
     pub faults: AtomicU64,
+    pub checkpoints: AtomicU64,
+    pub pages_written: AtomicU64,
+    /// A [`crate::Stage`].
+    pub stage: AtomicU8,
     /// One checkpoint, retirement or check at a time.
     pub keeper: tokio::sync::Mutex<Keeper>,
-    pub pulse: crate::driver::Pulse,
+    pub pulse: Arc<Pulse>,
     /// Rung when dirty bytes have become fewer.
     pub room: Notify,
 }
@@ -126,29 +148,13 @@ impl Index {
 
     /// An empty volume over a log in memory.
     pub(crate) fn over_memory(settings: Settings, memory: &Memory) -> Self {
-        let budget = Arc::new(Budget::default());
-        let applier = Applier { shape: settings.shape, ..Applier::default() };
-        let root = Arc::new(PageRef::dirty(Page::empty(&budget), Seq(0)));
         let home = Home::Memory(memory.clone());
         let pen = Pen::Memory(memory.pen());
-        let keeper = Keeper::default();
-        Self::assemble(settings, home, pen, budget, root, applier, Replies::default(), keeper)
+        Rebuild::empty(settings).finish(home, pen, Keeper::default())
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of an index, each used once
-    pub(crate) fn assemble(
-        settings: Settings,
-        home: Home,
-        pen: Pen,
-        budget: Arc<Budget>,
-        root: Arc<PageRef>,
-        applier: Applier,
-        replies: Replies,
-        keeper: Keeper,
-    ) -> Self {
-        let last = AtomicU64::new(pen.next_seq().0 - 1);
-        let now = settings.env.clock.monotonic();
-        let pulse = crate::driver::Pulse::new(now, last.load(Ordering::Relaxed));
+    pub(crate) fn assemble(parts: Parts) -> Self {
+        let Parts { settings, home, pen, budget, root, applier, replies, keeper, last } = parts;
         let commit = Committer { pen, applier, clock: Clock::default(), broken: None };
         Self {
             inner: Arc::new(Inner {
@@ -159,9 +165,13 @@ impl Index {
                 commit: Mutex::new(commit),
                 replies: Mutex::new(replies),
                 last,
+                records: AtomicU64::new(0),
                 faults: AtomicU64::new(0),
+                checkpoints: AtomicU64::new(0),
+                pages_written: AtomicU64::new(0),
+                stage: AtomicU8::new(0),
                 keeper: tokio::sync::Mutex::new(keeper),
-                pulse,
+                pulse: Arc::new(Pulse::default()),
                 room: Notify::new(),
             }),
         }
@@ -170,7 +180,7 @@ impl Index {
     /// The newest committed root.
     pub fn view(&self) -> View {
         let live = self.inner.live.read();
-        View { root: live.root.clone(), _pin: live.generation.clone() }
+        View { root: live.root.clone(), pin: live.generation.clone() }
     }
 
     /// Runs `body` under the committer's lock and commits what it staged as one record. Never
@@ -194,7 +204,10 @@ impl Index {
             Ok((_, true)) => inner.after_commit(committer),
             _ => committer.pen.abort(),
         }
-        done.map(|(committed, _)| committed)
+        done.map(|(committed, _)| committed).map_err(|abort| match abort {
+            Abort::Miss(miss) => Abort::Miss(miss.pinned(&inner.live.read().generation)),
+            other => other,
+        })
     }
 
     /// The second value says whether anything was committed.
@@ -217,6 +230,7 @@ impl Index {
         check_limits(&outcome, record.len(), staged).map_err(Abort::Log)?;
         let seq = committer.pen.commit(&record);
         inner.last.store(seq.0, Ordering::Release);
+        inner.records.fetch_add(1, Ordering::Relaxed);
         inner.apply(committer, seq, &outcome).map_err(Abort::Log)?;
         Ok((Committed { value, seq }, true))
     }
@@ -263,11 +277,7 @@ impl Index {
     ///
     /// Errors: whatever reading them gave; `Corrupt` where a page is not what its parent says.
     pub async fn fault(&self, miss: Miss) -> Result<(), LogError> {
-        let inner = &*self.inner;
-        try_join_all(miss.pages.iter().map(|slot| inner.load(slot))).await?;
-        drop(miss);
-        inner.shrink();
-        Ok(())
+        self.inner.load_all(miss).await
     }
 
     /// The decoded bytes of a data entry, if they are in memory: never waits.
@@ -369,6 +379,7 @@ impl Inner {
             committer.clock.turn(&root, limits::CLOCK_SLOTS / 8);
         }
         if self.pulse.first_change(|| self.settings.env.clock.monotonic())
+            || committer.applier.segments >= limits::SEGMENTS_PER_CHECKPOINT
             || self.dirty_share() >= limits::DIRTY_CHECKPOINT
         {
             self.pulse.wake();
@@ -376,7 +387,7 @@ impl Inner {
     }
 
     /// Reads one page and puts it into its slot.
-    async fn load(&self, slot: &Arc<PageRef>) -> Result<(), LogError> {
+    pub async fn load(&self, slot: &Arc<PageRef>) -> Result<(), LogError> {
         let (location, birth) = {
             let state = slot.state.read();
             match state.place.stored() {
@@ -390,16 +401,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Evicts until the budget holds, or two rounds found nothing.
+    /// Evicts until the budget holds, but no further than the end of the clock's round: what a
+    /// waiting transaction has just had read must be there when it comes back.
     pub fn shrink(&self) {
-        let mut turns = 0;
-        while self.budget.resident() > self.settings.memory {
+        for _ in 0..SHRINK_TURNS {
+            if self.budget.resident() <= self.settings.memory {
+                return;
+            }
             // Whoever holds the lock longer than this will look after memory itself.
             let Some(mut committer) = self.commit.try_lock() else { return };
             let root = self.live.read().root.clone();
             committer.clock.turn(&root, limits::CLOCK_SLOTS);
-            turns += 1;
-            if committer.clock.at_start() && turns > 1 || turns > 64 {
+            if committer.clock.at_start() {
                 return;
             }
         }
@@ -427,7 +440,7 @@ pub(crate) fn install(
     if state.page.is_none() {
         state.page = Some(Box::new(page));
         drop(state);
-        drop(slot.look()); // used: the clock spares it one round
+        slot.spare_fresh();
     }
     Ok(())
 }

@@ -34,9 +34,9 @@
 //! Who may call it: `inode` and `fs` (transactions, views), `daemon` (opening, closing, status).
 
 mod apply;
+mod check;
 mod checkpoint;
 mod driver;
-#[allow(dead_code)] // checkpoints are about to use the rest
 mod home;
 mod index;
 pub mod limits;
@@ -48,9 +48,15 @@ mod tree;
 mod txn;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
+pub use check::{CheckReport, IndexStatus};
+pub use checkpoint::Stage;
+pub use driver::Reason;
 pub use index::{Index, Intent, Room};
 pub use logseg::{Codec, Frame, Location, LogError, Owner, SegmentId, Seq, SyncMode, VolumeHeader};
-pub use open::{IndexConfig, IndexStatus};
+pub use open::IndexConfig;
 pub use swiftclient::seam;
 pub use tree::{Item, Miss};
 pub use txn::{Abort, Committed, Remembered, RequestTag, Txn};

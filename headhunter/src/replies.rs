@@ -25,6 +25,33 @@ pub(crate) struct Replies {
     bytes: usize,
 }
 
+/// Entries written under one hold of the table's lock.
+const WRITE_AT_ONCE: usize = 500;
+
+/// The reply entry of a checkpoint in the making (docs/format.md §4.5).
+pub(crate) struct ReplyWriter {
+    upto: Seq,
+    after: Seq,
+    count: u32,
+    out: Vec<u8>,
+}
+
+impl ReplyWriter {
+    /// For the replies of records up to `upto`.
+    pub fn new(upto: Seq) -> Self {
+        let mut out = Vec::new();
+        out.put_u32_le(VERSION);
+        out.put_u32_le(0);
+        Self { upto, after: Seq(0), count: 0, out }
+    }
+
+    /// The entry; `None` where nothing is remembered.
+    pub fn finish(mut self) -> Option<Vec<u8>> {
+        self.out[4..8].copy_from_slice(&self.count.to_le_bytes());
+        (self.count > 0).then_some(self.out)
+    }
+}
+
 fn size(outcome: &Bytes) -> usize {
     ENTRY_BYTES + outcome.len()
 }
@@ -74,26 +101,32 @@ impl Replies {
         self.known.len()
     }
 
-    /// The reply entry of a checkpoint (docs/format.md §4.5).
-    #[allow(clippy::cast_possible_truncation)] // at most REPLIES_BYTES
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + self.bytes);
-        out.put_u32_le(VERSION);
-        out.put_u32_le(self.known.len() as u32);
-        for (seq, tag) in &self.order {
+    /// Appends the next entries to `writer`; false once it has all. The table may change between
+    /// two calls: what leaves meanwhile is old, what comes is newer than the writer wants.
+    pub fn write_some(&self, writer: &mut ReplyWriter) -> bool {
+        let from = self.order.partition_point(|(seq, _)| *seq <= writer.after);
+        for (n, (seq, tag)) in self.order.iter().skip(from).enumerate() {
+            if *seq > writer.upto {
+                return false;
+            }
+            if n == WRITE_AT_ONCE {
+                return true;
+            }
+            writer.after = *seq;
             match self.known.get(tag) {
                 Some((remembered, wall)) if remembered.seq == *seq => {
-                    out.put_u64_le(seq.0);
+                    writer.out.put_u64_le(seq.0);
                     let outcome = remembered.outcome.clone();
-                    put_reply(&mut out, &Reply { tag: tag.clone(), wall: *wall, outcome });
+                    put_reply(&mut writer.out, &Reply { tag: tag.clone(), wall: *wall, outcome });
+                    writer.count += 1;
                 }
                 _ => {}
             }
         }
-        out
+        false
     }
 
-    /// Reads what [`Replies::encode`] wrote.
+    /// Reads what [`ReplyWriter::finish`] gave.
     pub fn decode(bytes: &Bytes) -> Option<Self> {
         let mut rest = Reader { all: bytes, at: 0 };
         if rest.u32()? != VERSION {
@@ -150,9 +183,12 @@ mod tests {
         for id in [5, 6, 7, 5] {
             replies.insert(Seq(100 + replies.order.len() as u64), &reply(id, SECOND));
         }
-        let bytes = Bytes::from(replies.encode());
+        replies.insert(Seq(200), &reply(9, SECOND)); // newer than the checkpoint
+        let mut writer = ReplyWriter::new(Seq(103));
+        while replies.write_some(&mut writer) {}
+        let bytes = Bytes::from(writer.finish().unwrap());
         let again = Replies::decode(&bytes).unwrap();
-        assert_eq!((again.len(), again.bytes), (3, replies.bytes));
+        assert_eq!((again.len(), replies.len()), (3, 4));
         assert_eq!(again.get(&reply(5, 0).tag, SECOND).unwrap().seq, Seq(103));
         assert!(Replies::decode(&bytes.slice(..bytes.len() - 1)).is_none());
     }

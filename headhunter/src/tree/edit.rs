@@ -22,11 +22,6 @@ impl Ledger {
         *self.delta.entry(location.segment).or_default() -= i64::from(location.stored);
     }
 
-    /// A page was stored.
-    pub fn born(&mut self, location: Location) {
-        *self.delta.entry(location.segment).or_default() += i64::from(location.stored);
-    }
-
     /// Settles [`Ledger::pending`] as far as its pages are stored by now, and frees their memory:
     /// only the root being checkpointed still has them.
     pub fn settle(&mut self, finished: bool) {
@@ -84,18 +79,20 @@ impl Edit<'_> {
         state.birth = self.seq;
         match &mut state.page {
             Some(page) => Ok(page),
-            None => Err(Miss { pages: Vec::new() }), // evicting needs the lock that we hold
+            None => Err(Miss::none()), // evicting needs the lock that we hold
         }
     }
 
+    fn limit(&self, page: &Page) -> usize {
+        if page.level == 0 { self.shape.leaf } else { self.shape.inner }
+    }
+
     fn is_full(&self, page: &Page) -> bool {
-        let limit = if page.level == 0 { self.shape.leaf } else { self.shape.inner };
-        page.encoded_bytes() > limit
+        page.encoded_bytes() > self.limit(page)
     }
 
     fn is_small(&self, page: &Page) -> bool {
-        let limit = if page.level == 0 { self.shape.leaf } else { self.shape.inner };
-        page.encoded_bytes() < limit / 4
+        page.encoded_bytes() < self.limit(page) / 4
     }
 }
 
@@ -150,26 +147,36 @@ fn put_below(
         page.children.insert(i + 1, right);
         i
     };
-    let split = if edit.is_full(page) { Some(split(page, at, edit.seq)) } else { None };
+    let split = if edit.is_full(page) { Some(split(page, at, edit)) } else { None };
     page.recharge(true);
     Ok(split)
 }
 
-/// Cuts `page`, which has just grown at item `at`, in two; gives the right half.
-fn split(page: &mut Page, at: usize, seq: Seq) -> (Box<[u8]>, Arc<PageRef>) {
+/// Cuts `page`, which has just grown at item `at`, in two; gives the right half. Keys that arrive
+/// in ascending order leave full pages behind.
+fn split(page: &mut Page, at: usize, edit: &Edit<'_>) -> (Box<[u8]>, Arc<PageRef>) {
     let n = page.cells.len();
-    let cut = if at + 1 == n { n - 1 } else { middle(&page.cells) };
-    let (separator, from) = if page.level == 0 {
-        (between(page.cells.key(cut - 1), page.cells.key(cut)), cut)
-    } else {
-        (page.cells.key(cut).into(), cut + 1)
+    let mut cut = if at + 1 == n { n - 1 } else { middle(&page.cells) };
+    let (separator, from): (Box<[u8]>, usize) = loop {
+        let (separator, from) = if page.level == 0 {
+            (between(page.cells.key(cut - 1), page.cells.key(cut)), cut)
+        } else {
+            (page.cells.key(cut).into(), cut + 1)
+        };
+        // The upper bound that the left half gets must fit too, or its next change cuts it again.
+        let gone: usize = (cut..n).map(|i| page.cells.cell_bytes(i) + 2).sum();
+        let bound = separator.len().saturating_sub(page.high.as_ref().map_or(0, |h| h.len()));
+        if page.encoded_bytes() - gone + bound <= edit.limit(page) || cut == 1 {
+            break (separator, from);
+        }
+        cut -= 1;
     };
     let cells = page.cells.part(from, n);
     let children = if page.level == 0 { Vec::new() } else { page.children.split_off(from) };
     page.cells = page.cells.part(0, cut);
     let high = page.high.replace(separator.clone());
     let right = Page::new(page.budget(), page.level, separator.clone(), high, cells, children);
-    (separator, Arc::new(PageRef::dirty(right, seq)))
+    (separator, Arc::new(PageRef::dirty(right, edit.seq)))
 }
 
 /// Where half of the bytes lie on either side; never at an end.

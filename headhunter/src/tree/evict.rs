@@ -73,7 +73,7 @@ impl Turn<'_> {
 
     /// Evicts a page that nobody used lately; gives whether it is out of memory now.
     fn evict(&mut self, slot: &Arc<PageRef>) -> bool {
-        if slot.take_referenced() {
+        if slot.take_spared() {
             return slot.state.read().page.is_none();
         }
         // Whoever reads it just now is using it.

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU8, Ordering::Relaxed},
     },
 };
 
@@ -16,6 +16,7 @@ use super::{
     budget::{Budget, Charge},
     cells::Cells,
 };
+use crate::retire::Generation;
 
 /// Bytes before the bounds of an encoded page (docs/format.md §4.3).
 pub(crate) const PAGE_HEADER: usize = 24;
@@ -217,6 +218,11 @@ impl Place {
     }
 }
 
+/// Rounds of the clock that a look spares a page.
+const LOOKED: u8 = 1;
+/// Rounds that a page is spared when it has just been read.
+const FRESH: u8 = 4;
+
 /// What a [`PageRef`] knows.
 pub(crate) struct State {
     /// In memory, or not.
@@ -232,33 +238,43 @@ pub(crate) struct PageRef {
     /// Readers hold it for reading from the parent's lock on down; only a fault, an eviction and
     /// the checkpoint take it for writing, none of them while holding another.
     pub state: RwLock<State>,
-    referenced: AtomicBool,
+    /// Rounds of the clock that it is spared.
+    spared: AtomicU8,
 }
 
 impl PageRef {
     /// A page that is on disk only.
     pub fn stored(location: Location, birth: Seq) -> Self {
         let state = State { page: None, birth, place: Place::Stored(location) };
-        Self { state: RwLock::new(state), referenced: AtomicBool::new(false) }
+        Self { state: RwLock::new(state), spared: AtomicU8::new(0) }
     }
 
     /// A page that is in memory only.
     pub fn dirty(page: Page, birth: Seq) -> Self {
         let state = State { page: Some(Box::new(page)), birth, place: Place::Dirty };
-        Self { state: RwLock::new(state), referenced: AtomicBool::new(true) }
+        Self { state: RwLock::new(state), spared: AtomicU8::new(LOOKED) }
     }
 
     /// Its state, for a look; marks it used.
     pub fn look(&self) -> RwLockReadGuard<'_, State> {
-        if !self.referenced.load(Relaxed) {
-            self.referenced.store(true, Relaxed);
+        if self.spared.load(Relaxed) < LOOKED {
+            self.spared.store(LOOKED, Relaxed);
         }
         self.state.read()
     }
 
-    /// Clears the mark that [`PageRef::look`] set; true where it was set.
-    pub fn take_referenced(&self) -> bool {
-        self.referenced.load(Relaxed) && self.referenced.swap(false, Relaxed)
+    /// It was just read: whoever asked for it must come to use it, though others fault too.
+    pub fn spare_fresh(&self) {
+        self.spared.store(FRESH, Relaxed);
+    }
+
+    /// Uses up one spared round; false where there is none left.
+    pub fn take_spared(&self) -> bool {
+        let left = self.spared.load(Relaxed);
+        if left > 0 {
+            self.spared.store(left - 1, Relaxed);
+        }
+        left > 0
     }
 }
 
@@ -267,7 +283,7 @@ impl Clone for PageRef {
     fn clone(&self) -> Self {
         let state = self.state.read();
         let state = State { page: state.page.clone(), birth: state.birth, place: Place::Dirty };
-        Self { state: RwLock::new(state), referenced: AtomicBool::new(true) }
+        Self { state: RwLock::new(state), spared: AtomicU8::new(LOOKED) }
     }
 }
 
@@ -275,11 +291,31 @@ impl Clone for PageRef {
 #[derive(Clone)]
 pub struct Miss {
     pub(crate) pages: Vec<Arc<PageRef>>,
+    /// Keeps the pages' segments from being retired before they are read (R8).
+    pin: Option<Arc<Generation>>,
 }
 
 impl Miss {
+    pub(crate) fn none() -> Self {
+        Self { pages: Vec::new(), pin: None }
+    }
+
     pub(crate) fn one(page: &Arc<PageRef>) -> Self {
-        Self { pages: vec![page.clone()] }
+        Self { pages: vec![page.clone()], pin: None }
+    }
+
+    /// Adds the pages of another, each once.
+    pub(crate) fn join(&mut self, other: Self) {
+        for page in other.pages {
+            if !self.pages.iter().any(|known| Arc::ptr_eq(known, &page)) {
+                self.pages.push(page);
+            }
+        }
+    }
+
+    pub(crate) fn pinned(mut self, pin: &Arc<Generation>) -> Self {
+        self.pin = Some(pin.clone());
+        self
     }
 }
 

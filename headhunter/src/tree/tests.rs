@@ -76,7 +76,7 @@ impl World {
             stored: u32::try_from(page.len()).unwrap(),
         };
         self.disk.push(page);
-        self.ledger.born(at);
+        *self.ledger.delta.entry(at.segment).or_default() += i64::from(at.stored);
         state.place = Place::Stored(at);
         state.page.as_mut().unwrap().recharge(false);
     }
@@ -300,6 +300,21 @@ fn an_unobserved_change_copies_nothing() {
     world.change(&77u64.to_be_bytes(), Some(b"third"));
     assert_ne!(before, address(&world));
     assert_eq!(get(&view, &77u64.to_be_bytes()).unwrap().unwrap(), &b"other"[..]);
+}
+
+#[test]
+fn ascending_keys_fill_pages_and_changes_in_place_do_not_cut_them() {
+    let mut world = World::new();
+    for i in 0..3000u64 {
+        world.change(&i.to_be_bytes(), Some(&[1; 8]));
+    }
+    let pages = world.budget.pages();
+    // 9 items to a leaf, 5 or 6 leaves to an inner page.
+    assert!(pages < 460, "{pages} pages");
+    for i in 0..3000u64 {
+        world.change(&i.to_be_bytes(), Some(&[2; 8]));
+    }
+    assert_eq!(world.budget.pages(), pages);
 }
 
 #[test]

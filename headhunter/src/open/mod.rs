@@ -1,0 +1,229 @@
+//! Opening a volume: newest checkpoint, replay, seal (R2, R3, R5, R6, R20), and closing it.
+
+pub(crate) mod rebuild;
+
+use std::time::Duration;
+
+use logseg::{
+    CheckpointName, Codec, LogConfig, LogError, Recovery, Sealed, SegmentId, Seq, Start,
+    VolumeHeader,
+};
+
+use crate::{
+    Index,
+    checkpoint::{
+        Keeper, Kept,
+        format::{Checkpoint, Ended},
+    },
+    home::{Home, Pen},
+    index::Settings,
+    limits,
+    tree::Shape,
+};
+use rebuild::{Past, Rebuild};
+
+/// How to open an index.
+#[derive(Clone)]
+pub struct IndexConfig {
+    /// How to open its log.
+    pub log: LogConfig,
+    /// The volume's constants.
+    pub header: VolumeHeader,
+    /// Memory for pages, bytes (R16); at least [`limits::MEMORY_LEAST`].
+    pub memory_bytes: u64,
+    /// How frames are stored.
+    pub codec: Codec,
+    /// A checkpoint is made this long after the first change since the last.
+    pub checkpoint_every: Duration,
+    /// Whether checkpoints and retirement run by themselves, on the log's pool.
+    pub background: bool,
+}
+
+impl IndexConfig {
+    /// With the defaults for everything else: frames stored as they are, background work on.
+    pub fn new(log: LogConfig, header: VolumeHeader, memory_bytes: u64) -> Self {
+        Self {
+            log,
+            header,
+            memory_bytes,
+            codec: Codec::Stored,
+            checkpoint_every: Duration::from_secs(limits::CHECKPOINT_SECS),
+            background: true,
+        }
+    }
+}
+
+/// What the store says about checkpoints.
+struct Found {
+    names: Vec<CheckpointName>,
+    /// The newest that can be read.
+    newest: Option<(CheckpointName, Checkpoint)>,
+    /// The one before it.
+    older: Option<(CheckpointName, Option<Checkpoint>)>,
+}
+
+impl Index {
+    /// Opens the volume: the newest checkpoint, the records after it, and a new epoch of our own.
+    /// Reads no page that no record needs.
+    ///
+    /// Errors: `Refused` or `Fenced`, naming the holder, where another has it; `Corrupt` where
+    /// durable bytes are damaged; whatever the store gave.
+    pub async fn open(config: IndexConfig) -> Result<Self, LogError> {
+        for _ in 0..limits::OPEN_ATTEMPTS {
+            let found = Found::look(&config.log).await?;
+            let tried = Self::open_at(&config, &found).await;
+            let overtaken = match &tried {
+                Ok(None) => true,
+                // A living writer may have retired what we were reading (R3 lets us say so only
+                // if it has published meanwhile).
+                Err(LogError::Store(error)) if error.is_not_found() => {
+                    Recovery::checkpoints(&config.log).await? != found.names
+                }
+                _ => false,
+            };
+            if overtaken {
+                tracing::info!("another writer published a checkpoint meanwhile: starting over");
+                continue;
+            }
+            let index = tried?.ok_or_else(|| LogError::Refused("unreachable".into()))?;
+            if config.background {
+                index.start_driver(&config.log.pool);
+            }
+            return Ok(index);
+        }
+        let holder = "a writer that publishes checkpoints faster than they can be read".into();
+        Err(LogError::Fenced { holder })
+    }
+
+    /// `None`: a checkpoint was published after the look.
+    async fn open_at(config: &IndexConfig, found: &Found) -> Result<Option<Self>, LogError> {
+        let settings = Settings {
+            memory: config.memory_bytes.max(limits::MEMORY_LEAST),
+            shape: Shape::default(),
+            codec: config.codec,
+            header: config.header.clone(),
+            env: config.log.env.clone(),
+            checkpoint_every: config.checkpoint_every,
+        };
+        let start = match &found.newest {
+            Some((_, checkpoint)) => Start {
+                segment: checkpoint.body.replay_start,
+                seq: checkpoint.body.seq,
+                stored_through: checkpoint.body.replay_start,
+            },
+            None => {
+                let first = SegmentId::chain(1, 0);
+                Start { segment: first, seq: Seq(0), stored_through: first }
+            }
+        };
+        let recovery = Recovery::begin(config.log.clone(), config.header.clone(), start).await?;
+        let mut past = Past::Log(Box::new(recovery));
+        let mut rebuild = match &found.newest {
+            Some((_, checkpoint)) => Rebuild::from_checkpoint(settings, checkpoint, &past).await?,
+            None => Rebuild::empty(settings),
+        };
+        let mut keeper = found.keeper();
+        let (log, writer) = loop {
+            rebuild.replay(&mut past).await?;
+            let Past::Log(recovery) = past else {
+                return Err(LogError::Refused("unreachable".into()));
+            };
+            note_ended(&mut keeper.ended, &recovery);
+            match recovery.seal().await? {
+                Sealed::Open(open) => break *open,
+                Sealed::More(recovery) => past = Past::Log(recovery),
+            }
+        };
+        if Recovery::checkpoints(&config.log).await? != found.names {
+            return Ok(None);
+        }
+        let pen = Pen::Log(Box::new(writer));
+        Ok(Some(rebuild.finish(Home::Log(log), pen, keeper)))
+    }
+
+    /// A clean stop: a checkpoint if anything changed, the chain closed, everything durable. After
+    /// it nothing more can be committed.
+    ///
+    /// Errors: whatever kept something from becoming durable; the volume then opens by replay.
+    pub async fn close(&self) -> Result<(), LogError> {
+        let inner = &self.inner;
+        let mut keeper = inner.keeper.lock().await;
+        let changed = inner.pulse.age(inner.settings.env.clock.monotonic()).is_some();
+        let checkpoint = if changed { inner.checkpoint(&mut keeper).await } else { Ok(()) };
+        let seq = {
+            let mut committer = inner.commit.lock();
+            if let Some(reason) = &committer.broken {
+                return Err(LogError::ReadOnly { reason: reason.clone() });
+            }
+            let seq = committer.pen.close()?;
+            committer.broken = Some("the volume is closed".into());
+            seq
+        };
+        inner.home.sync(seq, logseg::SyncMode::Queued).await?;
+        inner.pulse.wake();
+        inner.room.notify_waiters();
+        checkpoint
+    }
+}
+
+/// Epochs whose end the chain shows are to be swept.
+fn note_ended(ended: &mut Vec<Ended>, recovery: &Recovery) {
+    for (epoch, seal) in recovery.ended() {
+        if !ended.iter().any(|known| known.epoch == *epoch) {
+            ended.push(Ended { epoch: *epoch, seal: *seal, side_mark: 0, rounds: 0 });
+        }
+    }
+}
+
+impl Found {
+    async fn look(config: &LogConfig) -> Result<Self, LogError> {
+        let names = Recovery::checkpoints(config).await?;
+        let mut newest = None;
+        let mut older = None;
+        for name in names.iter().rev() {
+            let read = match Recovery::checkpoint(config, *name).await {
+                Ok(bytes) => Checkpoint::decode(&bytes),
+                Err(LogError::Corrupt { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            match (&newest, read) {
+                (None, Some(checkpoint)) => newest = Some((*name, checkpoint)),
+                (None, None) => {
+                    tracing::error!(?name, "checkpoint is damaged: trying the one before it");
+                }
+                (Some(_), read) => {
+                    older = Some((*name, read));
+                    break;
+                }
+            }
+        }
+        if newest.is_none() && !names.is_empty() {
+            return Err(LogError::Refused(format!("none of {} checkpoints is sound", names.len())));
+        }
+        Ok(Self { names, newest, older })
+    }
+
+    fn keeper(&self) -> Keeper {
+        let mut keeper = Keeper::default();
+        if let Some((name, checkpoint)) = &self.older {
+            keeper.kept.push(Kept {
+                name: *name,
+                replay_start: checkpoint.as_ref().map(|c| c.body.replay_start),
+                held: checkpoint.as_ref().map(Checkpoint::held).unwrap_or_default(),
+                freeze: 0,
+            });
+        }
+        if let Some((name, checkpoint)) = &self.newest {
+            keeper.kept.push(Kept {
+                name: *name,
+                replay_start: Some(checkpoint.body.replay_start),
+                held: checkpoint.held(),
+                freeze: 0,
+            });
+            keeper.ended.clone_from(&checkpoint.body.ended);
+        }
+        let kept = |name: &CheckpointName| keeper.kept.iter().any(|k| k.name == *name);
+        keeper.doomed = self.names.iter().filter(|name| !kept(name)).copied().collect();
+        keeper
+    }
+}
