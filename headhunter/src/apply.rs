@@ -67,12 +67,8 @@ pub(crate) struct Applier {
 impl Applier {
     /// Whether every page that [`Applier::apply`] will touch is in memory. All that are missing on
     /// the way to the first level come at once.
-    pub fn resident(
-        &self,
-        root: &Arc<PageRef>,
-        segment: SegmentId,
-        outcome: &Outcome,
-    ) -> Result<(), Miss> {
+    #[allow(clippy::unused_self)]
+    pub fn resident(&self, root: &Arc<PageRef>, outcome: &Outcome) -> Result<(), Miss> {
         let mut missing = Miss::none();
         let mut look = |key: &[u8]| {
             if let Err(miss) = tree::resident(root, key) {
@@ -81,9 +77,6 @@ impl Applier {
         };
         outcome.writes.iter().for_each(|(key, _)| look(key));
         outcome.usage.iter().for_each(|(segment, _)| look(&usage_key(*segment)));
-        if self.segment != Some(segment) {
-            look(&usage_key(segment));
-        }
         if missing.pages.is_empty() { Ok(()) } else { Err(missing) }
     }
 
@@ -104,8 +97,6 @@ impl Applier {
             }
         }
         if self.segment != Some(segment) {
-            // Known from its first record on, so that it can be found when it dies (R8).
-            self.account(root, seq, segment, 0)?;
             self.segment = Some(segment);
             self.segments += 1;
         }

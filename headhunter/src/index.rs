@@ -1,6 +1,7 @@
 //! The index of one volume: the door that everybody above uses.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -223,11 +224,10 @@ impl Index {
         if txn.is_empty() {
             return Ok((Committed { value, seq: self.last_seq() }, false));
         }
-        let (outcome, staged) = txn.into_outcome(inner.wall());
-        let segment = committer.pen.open_segment();
-        committer.applier.resident(&inner.live.read().root, segment, &outcome)?;
+        let outcome = txn.into_outcome(inner.wall());
+        committer.applier.resident(&inner.live.read().root, &outcome)?;
         let record = outcome.encode();
-        check_limits(&outcome, record.len(), staged).map_err(Abort::Log)?;
+        check_limits(&outcome, record.len(), committer.pen.room()).map_err(Abort::Log)?;
         let seq = committer.pen.commit(&record);
         inner.last.store(seq.0, Ordering::Release);
         inner.records.fetch_add(1, Ordering::Relaxed);
@@ -289,6 +289,16 @@ impl Index {
     /// keeps the segment from being retired (R8).
     pub async fn read(&self, location: &Location) -> Result<Bytes, LogError> {
         self.inner.home.read(location).await
+    }
+
+    /// Bytes `part` of the decoded body of a data entry, which must lie within it. Fetches little
+    /// more than it gives where the frame is not in memory: for random small reads.
+    pub async fn read_part(
+        &self,
+        location: &Location,
+        part: Range<u32>,
+    ) -> Result<Bytes, LogError> {
+        self.inner.home.read_part(location, part).await
     }
 
     /// Newest committed seq.

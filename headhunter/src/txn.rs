@@ -73,17 +73,16 @@ pub struct Txn<'a> {
     writes: BTreeMap<Bytes, Option<Bytes>>,
     usage: BTreeMap<SegmentId, i64>,
     reply: Option<(RequestTag, Bytes)>,
-    /// Bytes of the frames staged, an upper bound of what they take in the segment.
-    staged: u64,
+    staged: bool,
 }
 
-/// Upper bound of what an entry takes beside its body: header, block checksums, padding.
+/// Upper bound of what a record takes beside its body: header, seal of the cipher, padding.
 const ENTRY_BYTES: u64 = 1 << 10;
 
 impl<'a> Txn<'a> {
     pub(crate) fn new(root: Arc<PageRef>, pen: &'a mut Pen) -> Self {
         let (writes, usage) = (BTreeMap::new(), BTreeMap::new());
-        Self { root, pen, writes, usage, reply: None, staged: 0 }
+        Self { root, pen, writes, usage, reply: None, staged: false }
     }
 
     /// As [`crate::View::get`], own writes included.
@@ -151,7 +150,7 @@ impl<'a> Txn<'a> {
     /// Appends a data frame that [`Frame::data`] prepared outside the lock. It becomes part of the
     /// log only if the transaction commits, in the same segment as its record.
     pub fn append(&mut self, frame: &Frame) -> Location {
-        self.staged += frame.len() as u64 + ENTRY_BYTES;
+        self.staged = true;
         self.pen.stage(frame)
     }
 
@@ -178,20 +177,20 @@ impl<'a> Txn<'a> {
 
     /// True when nothing was put, deleted, appended or remembered.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.staged == 0 && self.reply.is_none() && self.usage.is_empty()
+        self.writes.is_empty() && !self.staged && self.reply.is_none() && self.usage.is_empty()
     }
 
-    /// The outcome at wall time `now`, nanoseconds, and the bound of the frames' bytes.
-    pub(crate) fn into_outcome(self, now: u64) -> (Outcome, u64) {
+    /// The outcome at wall time `now`, nanoseconds.
+    pub(crate) fn into_outcome(self, now: u64) -> Outcome {
         let usage = self.usage.into_iter().filter(|(_, delta)| *delta != 0).collect();
         let reply = self.reply.map(|(tag, outcome)| Reply { tag, wall: now, outcome });
-        (Outcome { writes: self.writes.into_iter().collect(), usage, reply }, self.staged)
+        Outcome { writes: self.writes.into_iter().collect(), usage, reply }
     }
 }
 
 /// Whether a transaction keeps the limits. What breaks them is a bug above; it must not reach the
 /// log, where it could not be taken back.
-pub(crate) fn check_limits(outcome: &Outcome, record: usize, staged: u64) -> Result<(), LogError> {
+pub(crate) fn check_limits(outcome: &Outcome, record: usize, room: u64) -> Result<(), LogError> {
     let refuse = |what: &str| Err(LogError::Refused(format!("transaction refused: {what}")));
     for (key, value) in &outcome.writes {
         if key.len() > limits::KEY_BYTES {
@@ -207,9 +206,7 @@ pub(crate) fn check_limits(outcome: &Outcome, record: usize, staged: u64) -> Res
     if outcome.reply.as_ref().is_some_and(|r| r.outcome.len() > limits::OUTCOME_BYTES) {
         return refuse("an outcome of more than 64 bytes");
     }
-    if outcome.usage.len() > usize::from(u16::MAX)
-        || record as u64 + ENTRY_BYTES + staged > logseg::TRANSACTION_BYTES
-    {
+    if outcome.usage.len() > usize::from(u16::MAX) || record as u64 + ENTRY_BYTES > room {
         return refuse("more than a transaction may append");
     }
     Ok(())

@@ -263,6 +263,12 @@ impl Recovery {
         &self.ended
     }
 
+    /// The id at which the seal will be tried, once [`Recovery::next`] gave `None`: if
+    /// [`Recovery::seal`] then gives `Open`, that is where the epoch ends.
+    pub fn end(&self) -> Option<SegmentId> {
+        self.end
+    }
+
     /// Epochs and their highest reserved side counter, as far as the chain read shows: for the
     /// sweep (R7, R8).
     pub fn side_marks(&self) -> &[(u32, u32)] {

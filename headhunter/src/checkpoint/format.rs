@@ -35,6 +35,10 @@ pub(crate) struct Body {
     pub replay_start: SegmentId,
     /// Wall time, nanoseconds since 1970.
     pub wall: u64,
+    /// Epoch of the writer.
+    pub epoch: u32,
+    /// Side counters below this were handed out in that epoch (R7).
+    pub side_mark: u32,
     /// The root page and its birth.
     pub root: (Location, Seq),
     /// The reply table, if there was anything to remember.
@@ -56,6 +60,8 @@ impl Body {
         out.put_u64_le(self.seq.0);
         out.put_u64_le(self.replay_start.0);
         out.put_u64_le(self.wall);
+        out.put_u32_le(self.epoch);
+        out.put_u32_le(self.side_mark);
         put_child(&mut out, self.root.0, self.root.1);
         let nowhere = Location { segment: SegmentId(0), offset: 0, stored: 0 };
         put_child(&mut out, self.replies.unwrap_or(nowhere), Seq(0));
@@ -80,6 +86,7 @@ impl Body {
         }
         let flags = rest.u32()?;
         let (seq, replay_start, wall) = (Seq(rest.u64()?), SegmentId(rest.u64()?), rest.u64()?);
+        let (epoch, side_mark) = (rest.u32()?, rest.u32()?);
         let root = take_child(&rest.bytes(CHILD)?)?;
         let (replies, _) = take_child(&rest.bytes(CHILD)?)?;
         let replies = (flags & 1 != 0).then_some(replies);
@@ -93,7 +100,7 @@ impl Body {
             let (epoch, seal) = (rest.u32()?, rest.u32()?);
             ended.push(Ended { epoch, seal, side_mark: rest.u32()?, rounds: rest.u32()? });
         }
-        Some(Self { seq, replay_start, wall, root, replies, usage, ended })
+        Some(Self { seq, replay_start, wall, epoch, side_mark, root, replies, usage, ended })
     }
 }
 
@@ -138,6 +145,8 @@ mod tests {
             seq: Seq(1234),
             replay_start: SegmentId::chain(3, 17),
             wall: 77,
+            epoch: 3,
+            side_mark: 128,
             root: (at(1), Seq(1200)),
             replies: Some(at(2)),
             usage: [(SegmentId::side(3, 1), 5000), (SegmentId::side(2, 9), -64)].into(),

@@ -74,6 +74,8 @@ pub(crate) struct Keeper {
     pub owed: BTreeMap<SegmentId, i64>,
     /// Dead segments, to be deleted once the views of their time are gone.
     pub retiring: VecDeque<(Weak<Generation>, Vec<SegmentId>)>,
+    /// The first chain id that no published checkpoint has entered into usage.
+    pub chain_from: Option<SegmentId>,
     /// Epochs to be swept.
     pub ended: Vec<Ended>,
     /// Whether the dead segments of earlier processes have been looked up in usage.
@@ -141,7 +143,11 @@ impl Inner {
         let (name, checkpoint) = self.write_and_publish(keeper, &mut frozen).await?;
         frozen.published = true;
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
+        keeper.chain_from = Some(frozen.replay_start);
         keeper.owed = std::mem::take(&mut frozen.usage);
+        for id in checkpoint.body.usage.keys() {
+            keeper.owed.entry(*id).or_default();
+        }
         for held in checkpoint.held() {
             keeper.owed.entry(held).or_default();
         }
@@ -215,6 +221,23 @@ impl Inner {
             };
             self.load_all(missing).await?;
         }
+    }
+
+    /// Chain segments that end before `replay_start` and are not in usage yet: entered with
+    /// nothing, so that those without data are found when they can go (R8).
+    fn chain_ids(keeper: &Keeper, replay_start: SegmentId) -> Vec<SegmentId> {
+        let from = keeper.chain_from.unwrap_or(SegmentId::chain(replay_start.epoch(), 0));
+        let mut ids = Vec::new();
+        for epoch in from.epoch()..=replay_start.epoch() {
+            let first = if epoch == from.epoch() { from.counter() } else { 0 };
+            let end = if epoch == replay_start.epoch() {
+                Some(replay_start.counter())
+            } else {
+                keeper.ended.iter().find(|ended| ended.epoch == epoch).map(|ended| ended.seal)
+            };
+            ids.extend((first..end.unwrap_or(first)).map(|n| SegmentId::chain(epoch, n)));
+        }
+        ids
     }
 
     /// Names of what `write_and_publish` is to publish next.

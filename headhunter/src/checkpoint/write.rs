@@ -82,10 +82,15 @@ impl Inner {
         for (_, location) in &batch.pages {
             *usage.entry(location.segment).or_default() += i64::from(location.stored);
         }
+        for id in Self::chain_ids(keeper, frozen.replay_start) {
+            usage.entry(id).or_default();
+        }
         let body = Body {
             seq: frozen.seq,
             replay_start: frozen.replay_start,
             wall: self.wall(),
+            epoch: frozen.epoch,
+            side_mark: self.home.side_mark(),
             root,
             replies,
             usage,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -28,6 +29,8 @@ struct Contents {
     history: Option<Mutex<Vec<Replayed>>>,
     last: AtomicU64,
     side: AtomicU32,
+    /// Counter of the open chain segment.
+    chain: AtomicU32,
     epoch: AtomicU32,
     /// Operations that still succeed; negative: all do.
     until_failure: AtomicI64,
@@ -56,6 +59,7 @@ impl Memory {
     pub fn pen(&self) -> MemoryPen {
         let epoch = self.0.epoch.fetch_add(1, Relaxed) + 1;
         self.0.side.store(0, Relaxed);
+        self.0.chain.store(0, Relaxed);
         let segment = SegmentId::chain(epoch, 0);
         MemoryPen { memory: self.clone(), segment, end: 0, staged: Vec::new(), ahead: 0 }
     }
@@ -87,6 +91,11 @@ impl Memory {
             offset: u64::from(location.offset),
             reason: "no such entry".into(),
         })
+    }
+
+    pub fn read_part(&self, location: &Location, part: Range<u32>) -> Result<Bytes, LogError> {
+        let whole = self.read_or_fail(location)?;
+        Ok(whole.slice(part.start as usize..part.end as usize))
     }
 
     pub fn last_seq(&self) -> Seq {
@@ -156,7 +165,8 @@ impl Memory {
     pub fn ended(&self) -> Vec<crate::checkpoint::format::Ended> {
         let epoch = self.0.epoch.load(Relaxed);
         let side_mark = self.side_mark();
-        vec![crate::checkpoint::format::Ended { epoch, seal: 1 << 20, side_mark, rounds: 0 }]
+        let seal = self.0.chain.load(Relaxed) + 1;
+        vec![crate::checkpoint::format::Ended { epoch, seal, side_mark, rounds: 0 }]
     }
 
     /// A copy of everything: what a crash now would leave.
@@ -168,6 +178,7 @@ impl Memory {
             history,
             last: AtomicU64::new(self.0.last.load(Relaxed)),
             side: AtomicU32::new(self.0.side.load(Relaxed)),
+            chain: AtomicU32::new(self.0.chain.load(Relaxed)),
             epoch: AtomicU32::new(self.0.epoch.load(Relaxed)),
             until_failure: AtomicI64::new(-1),
         }))
@@ -198,6 +209,14 @@ impl MemoryPen {
         location
     }
 
+    pub fn room(&self) -> u64 {
+        logseg::TRANSACTION_BYTES.saturating_sub(u64::from(self.ahead))
+    }
+
+    pub fn last_seq(&self) -> Seq {
+        self.memory.last_seq()
+    }
+
     pub fn next_seq(&self) -> Seq {
         Seq(self.memory.0.last.load(Relaxed) + 1)
     }
@@ -224,6 +243,7 @@ impl MemoryPen {
 
     pub fn roll(&mut self) -> SegmentId {
         self.segment = SegmentId(self.segment.0 + 1);
+        self.memory.0.chain.store(self.segment.counter(), Relaxed);
         self.end = 0;
         self.segment
     }

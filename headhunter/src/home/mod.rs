@@ -3,6 +3,8 @@
 
 mod memory;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use logseg::{
     CheckpointName, Frame, Location, Log, LogError, LogWriter, SegmentId, Seq, SideWriter, SyncMode,
@@ -30,6 +32,17 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.read_or_fail(location),
             Self::Log(log) => log.read(location).await,
+        }
+    }
+
+    pub async fn read_part(
+        &self,
+        location: &Location,
+        part: Range<u32>,
+    ) -> Result<Bytes, LogError> {
+        match self {
+            Self::Memory(memory) => memory.read_part(location, part),
+            Self::Log(log) => log.read_part(location, part).await,
         }
     }
 
@@ -128,6 +141,14 @@ impl Pen {
         }
     }
 
+    /// Bytes that the transaction under way may still append.
+    pub fn room(&self) -> u64 {
+        match self {
+            Self::Memory(pen) => pen.room(),
+            Self::Log(pen) => pen.room(),
+        }
+    }
+
     pub fn stage(&mut self, frame: &Frame) -> Location {
         match self {
             Self::Memory(pen) => pen.stage(frame),
@@ -179,7 +200,7 @@ impl Pen {
 
     pub fn close(&mut self) -> Result<Seq, LogError> {
         match self {
-            Self::Memory(pen) => Ok(Seq(pen.next_seq().0 - 1)),
+            Self::Memory(pen) => Ok(pen.last_seq()),
             Self::Log(pen) => pen.close(),
         }
     }

@@ -4,16 +4,13 @@ pub(crate) mod rebuild;
 
 use std::time::Duration;
 
-use logseg::{
-    CheckpointName, Codec, LogConfig, LogError, Recovery, Sealed, SegmentId, Seq, Start,
-    VolumeHeader,
-};
+use logseg::{CheckpointName, Codec, LogConfig, LogError, Recovery, Sealed, Start, VolumeHeader};
 
 use crate::{
     Index,
     checkpoint::{
         Keeper, Kept,
-        format::{Checkpoint, Ended},
+        format::{Body, Checkpoint, Ended},
     },
     home::{Home, Pen},
     index::Settings,
@@ -111,10 +108,7 @@ impl Index {
                 seq: checkpoint.body.seq,
                 stored_through: checkpoint.body.replay_start,
             },
-            None => {
-                let first = SegmentId::chain(1, 0);
-                Start { segment: first, seq: Seq(0), stored_through: first }
-            }
+            None => Start::NEW,
         };
         let recovery = Recovery::begin(config.log.clone(), config.header.clone(), start).await?;
         let mut past = Past::Log(Box::new(recovery));
@@ -128,9 +122,14 @@ impl Index {
             let Past::Log(recovery) = past else {
                 return Err(LogError::Refused("unreachable".into()));
             };
-            note_ended(&mut keeper.ended, &recovery);
+            let mut ended = recovery.ended().to_vec();
+            ended.extend(recovery.end().map(|id| (id.epoch(), id.counter())));
+            let marks = recovery.side_marks().to_vec();
             match recovery.seal().await? {
-                Sealed::Open(open) => break *open,
+                Sealed::Open(open) => {
+                    keeper.note_ended(&ended, &marks, found.newest.as_ref().map(|n| &n.1.body));
+                    break *open;
+                }
                 Sealed::More(recovery) => past = Past::Log(recovery),
             }
         };
@@ -166,11 +165,17 @@ impl Index {
     }
 }
 
-/// Epochs whose end the chain shows are to be swept.
-fn note_ended(ended: &mut Vec<Ended>, recovery: &Recovery) {
-    for (epoch, seal) in recovery.ended() {
-        if !ended.iter().any(|known| known.epoch == *epoch) {
-            ended.push(Ended { epoch: *epoch, seal: *seal, side_mark: 0, rounds: 0 });
+impl Keeper {
+    /// Epochs whose end the chain shows are to be swept: side ids up to the mark that the chain,
+    /// or the checkpoint that hides the chain's beginning, names.
+    fn note_ended(&mut self, ended: &[(u32, u32)], marks: &[(u32, u32)], from: Option<&Body>) {
+        for (epoch, seal) in ended {
+            let marks = marks.iter().filter(|(of, _)| of == epoch).map(|(_, mark)| *mark);
+            let body = from.filter(|body| body.epoch == *epoch).map(|body| body.side_mark);
+            let side_mark = marks.chain(body).max().unwrap_or(0);
+            if !self.ended.iter().any(|known| known.epoch == *epoch) {
+                self.ended.push(Ended { epoch: *epoch, seal: *seal, side_mark, rounds: 0 });
+            }
         }
     }
 }
@@ -204,7 +209,8 @@ impl Found {
     }
 
     fn keeper(&self) -> Keeper {
-        let mut keeper = Keeper::default();
+        let first = Some(Start::NEW.segment);
+        let mut keeper = Keeper { chain_from: first, ..Keeper::default() };
         if let Some((name, checkpoint)) = &self.older {
             keeper.kept.push(Kept {
                 name: *name,
@@ -221,6 +227,7 @@ impl Found {
                 freeze: 0,
             });
             keeper.ended.clone_from(&checkpoint.body.ended);
+            keeper.chain_from = Some(checkpoint.body.replay_start);
         }
         let kept = |name: &CheckpointName| keeper.kept.iter().any(|k| k.name == *name);
         keeper.doomed = self.names.iter().filter(|name| !kept(name)).copied().collect();

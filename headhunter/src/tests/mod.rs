@@ -67,6 +67,7 @@ pub(crate) async fn recover(memory: &Memory, settings: Settings) -> Index {
     {
         let (replay_start, held) = (Some(checkpoint.body.replay_start), checkpoint.held());
         keeper.ended = checkpoint.body.ended.clone();
+        keeper.chain_from = Some(replay_start.unwrap());
         keeper.kept.push(Kept { name, replay_start, held, freeze: 0 });
     }
     keeper.ended.extend(memory.ended());
