@@ -138,3 +138,6 @@ impl Volume {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

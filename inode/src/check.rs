@@ -181,14 +181,11 @@ impl Walk<'_> {
             self.current.subdirs += 1;
         }
         let name = entry.name.escape_ascii();
-        match self.files.map(|f| f.cookie_fits(&entry.name, entry.cookie)) {
-            Some(false) => {
-                self.report.find(format!("inode {dir}: entry {name} is not at its hash"));
-            }
-            _ if entry.name.contains(&b'/') || entry.name.contains(&0) => {
-                self.report.find(format!("inode {dir}: bad name {name}"));
-            }
-            _ => {}
+        if self.files.is_some_and(|f| !f.cookie_fits(&entry.name, entry.cookie)) {
+            self.report.find(format!("inode {dir}: entry {name} is not at its hash"));
+        }
+        if entry.name.contains(&b'/') || entry.name.contains(&0) {
+            self.report.find(format!("inode {dir}: bad name {name}"));
         }
         let named = self.named.entry(entry.id.ino).or_default();
         *named += 1;
