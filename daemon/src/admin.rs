@@ -7,6 +7,7 @@ use std::{fmt::Write, net::SocketAddr, sync::Arc};
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use nfssvr::Server;
 use serde::Serialize;
+use swiftclient::Verb;
 use tokio::net::TcpListener;
 
 use crate::{build::House, size::Size};
@@ -73,7 +74,7 @@ impl Shared {
             resident_bytes: resident_bytes(),
             total_bytes: room.total,
             free_bytes: room.free,
-            store_puts: 0,
+            store_puts: self.house.store.snapshot().puts(),
             log: LogFigures {
                 unsynced_bytes: log.unsynced_bytes,
                 unstored_bytes: log.unstored_bytes,
@@ -165,6 +166,13 @@ async fn metrics(State(shared): State<Shared>) -> String {
     counter("journal_syncs_total", "fdatasync calls of the journal.", s.log.syncs);
     counter("journal_waiters_total", "Sync requests answered.", s.log.waiters);
     counter("segments_stored_total", "Chain segments stored.", s.log.stored_segments);
+    text.push_str("# HELP esker_store_calls_total Calls to the store that succeeded.\n");
+    text.push_str("# TYPE esker_store_calls_total counter\n");
+    let snapshot = shared.house.store.snapshot();
+    for verb in Verb::ALL {
+        let calls = snapshot.of(verb).ok;
+        let _ = writeln!(text, "esker_store_calls_total{{verb=\"{}\"}} {calls}", verb.name());
+    }
     text
 }
 

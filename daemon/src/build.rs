@@ -10,7 +10,7 @@ use fs::Volume;
 use headhunter::{Index, IndexConfig};
 use logseg::{LogConfig, Recovery, VolumeHeader};
 use swiftclient::{
-    Directory, Memory, ObjectStore,
+    Directory, Memory, Metered, ObjectStore,
     disk::{Disk, os::OsDisk},
     seam::Env,
 };
@@ -35,6 +35,7 @@ pub struct Plan {
 
 /// An open volume, with the storeys that an operator asks about.
 pub struct House {
+    pub store: Arc<Metered>,
     pub index: Index,
     pub volume: Volume,
     pub header: VolumeHeader,
@@ -66,10 +67,7 @@ impl Plan {
         {
             return Err(format!("{}: no such directory", path.display()));
         }
-        if self.store == StoreUrl::Memory {
-            return interim(env).await;
-        }
-        let store = self.open_store(&disk, &env)?;
+        let store = Arc::new(Metered::new(self.open_store(&disk, &env)?, &env));
         let log = self.log_config(store.clone(), disk, env.clone(), pool);
         let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
             Some(header) => header,
@@ -82,7 +80,7 @@ impl Plan {
         let volume = Volume::open(index.clone(), owner)
             .await
             .map_err(|e| format!("{}: cannot open the files: {e:?}", self.store))?;
-        Ok(House { index, volume, header, env })
+        Ok(House { store, index, volume, header, env })
     }
 
     fn open_store(&self, disk: &Arc<dyn Disk>, env: &Env) -> Result<Arc<dyn ObjectStore>, String> {
@@ -91,6 +89,7 @@ impl Plan {
             StoreUrl::Directory(path) => {
                 // Links and locks need one name for the directory, wherever the process stands.
                 let path = absolute(path)?;
+                refuse_foreign(&path)?;
                 let store =
                     Directory::create(disk.clone(), path, env).map_err(|e| e.to_string())?;
                 Ok(Arc::new(store))
@@ -123,19 +122,11 @@ impl Plan {
     }
 }
 
-/// INTERIM, until recovery is built: a volume in memory.
-async fn interim(env: Env) -> Result<House, String> {
-    let index = Index::in_memory(env.clone());
-    let header = index.header().clone();
-    let volume = Volume::open(index.clone(), (0, 0)).await.map_err(|e| format!("{e:?}"))?;
-    Ok(House { index, volume, header, env })
-}
-
 /// Writes a new, empty volume with fresh secrets.
 async fn new_volume(log: &LogConfig) -> Result<VolumeHeader, String> {
     let mut header = VolumeHeader {
         uuid: [0; 16],
-        segment_bytes: logseg::SEGMENT_BYTES,
+        segment_bytes: VolumeHeader::segment_bytes_for(log.store.capacity().map(|c| c.total)),
         fencing: log.store.class() == swiftclient::StoreClass::Fencing,
         name_secret: [0; 16],
         handle_key: [0; 32],
@@ -172,6 +163,30 @@ fn disk() -> Result<Arc<dyn Disk>, String> {
     }
     Ok(disk)
 }
+
+/// A directory without the object `volume` must be empty: nothing of anybody else's is mixed with
+/// ours. (The store itself sees only names that could be objects.)
+fn refuse_foreign(dir: &Path) -> Result<(), String> {
+    if dir.join("volume").exists() {
+        return Ok(());
+    }
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(format!("{}: {e}", dir.display())),
+    };
+    for entry in entries {
+        let name = entry.map_err(|e| format!("{}: {e}", dir.display()))?.file_name();
+        // What a file system or a start that was cut short leaves behind.
+        if !LEFT_BEHIND.iter().any(|ours| name == *ours) {
+            let (dir, name) = (dir.display(), name.to_string_lossy());
+            return Err(format!("{dir} is not empty and no volume: it holds {name}"));
+        }
+    }
+    Ok(())
+}
+
+const LEFT_BEHIND: [&str; 5] = ["lost+found", "tmp", "lock", "journal", "reserve"];
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
     std::path::absolute(path).map_err(|e| format!("{}: {e}", path.display()))
