@@ -210,12 +210,13 @@ impl World {
     }
 
     pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        // In Linux's order, so that of several reasons the same one is told.
         let ino = self.find(from)?;
+        let (dir, name) = self.parent(to)?;
+        self.absent(dir, &name)?;
         if self.dir(ino).is_ok() {
             return Err(errno(libc::EPERM));
         }
-        let (dir, name) = self.parent(to)?;
-        self.absent(dir, &name)?;
         self.add_name(dir, name, ino)
     }
 
@@ -244,16 +245,13 @@ impl World {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        let ino = self.find(from)?;
         let (from_dir, from_name) = self.parent(from)?;
         let (to_dir, to_name) = self.parent(to)?;
+        let ino = self.find(from)?;
         let replaced = self.dir(to_dir)?.seen.get(&to_name).copied();
-        match replaced {
-            Some(same) if same == ino => return Ok(()),
-            Some(dir) if self.dir(dir).is_ok_and(|d| !d.seen.is_empty()) => {
-                return Err(errno(libc::ENOTEMPTY));
-            }
-            _ => {}
+        self.may_rename((from, ino), (to, replaced))?;
+        if replaced == Some(ino) {
+            return Ok(());
         }
         self.dir_mut(from_dir)?.seen.remove(&from_name);
         self.dir_mut(to_dir)?.seen.insert(to_name.clone(), ino);
@@ -266,6 +264,23 @@ impl World {
             self.drop_link(replaced);
         }
         Ok(())
+    }
+
+    /// rename(2)'s refusals, in Linux's order.
+    fn may_rename(&self, from: (&Path, Ino), to: (&Path, Option<Ino>)) -> io::Result<()> {
+        if to.0 != from.0 && to.0.starts_with(from.0) {
+            return Err(errno(libc::EINVAL));
+        }
+        if to.0 != from.0 && from.0.starts_with(to.0) {
+            return Err(errno(libc::ENOTEMPTY));
+        }
+        let Some(replaced) = to.1.filter(|replaced| *replaced != from.1) else { return Ok(()) };
+        match (self.dir(from.1), self.dir(replaced)) {
+            (Ok(_), Err(_)) => Err(errno(libc::ENOTDIR)),
+            (Err(_), Ok(_)) => Err(errno(libc::EISDIR)),
+            (Ok(_), Ok(there)) if !there.seen.is_empty() => Err(errno(libc::ENOTEMPTY)),
+            _ => Ok(()),
+        }
     }
 
     fn drop_link(&mut self, ino: Ino) {
