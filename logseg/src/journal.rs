@@ -1,4 +1,4 @@
-//! The journal directory: names, identity, files (docs/format.md §3).
+//! The journal directory: names, identity, files (docs/format.md §2.8).
 //!
 //! ```text
 //!   JOURNAL/journal                volume and journal uuid, checksummed
