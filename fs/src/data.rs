@@ -70,7 +70,8 @@ impl Volume {
             return self.write_nothing(cx, id).await;
         }
         let mut before = None;
-        let (mut at, mut most) = (0, limits::WRITE_BYTES);
+        let room = limits::WRITE_BYTES.min(self.index().payload_bytes());
+        let (mut at, mut most) = (0, room);
         loop {
             let to = data.len().min(at + most);
             let piece = data.slice(at..to);
@@ -90,7 +91,7 @@ impl Volume {
                         let wcc = Wcc { before: first, after: wcc.after };
                         return Ok(Changed { wcc, seq });
                     }
-                    most = limits::WRITE_BYTES;
+                    most = room;
                 }
             }
         }

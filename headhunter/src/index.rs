@@ -335,6 +335,13 @@ impl Index {
         self.inner.settings.codec
     }
 
+    /// Most payload that one transaction should append, bytes; the rest of what it may append is
+    /// left to headers and its record. Less than 1 MiB on small volumes only.
+    pub fn payload_bytes(&self) -> usize {
+        let most = logseg::TRANSACTION_BYTES.min(self.inner.settings.header.segment_bytes / 4);
+        usize::try_from(most / 2).unwrap_or(usize::MAX)
+    }
+
     /// The volume's constants: name-hash secret, handle key, uuid.
     pub fn header(&self) -> VolumeHeader {
         self.inner.settings.header.clone()

@@ -15,12 +15,12 @@ pub struct VolumeHeader {
     pub wrapped_key: Option<Vec<u8>>,
 }
 
-/// Least segment size, bytes: a transaction of the smallest allowed kind still fits several times.
-const LEAST_SEGMENT_BYTES: u64 = 256 << 10;
+/// Least segment size, bytes: a quarter of it still holds the record of the largest transaction.
+const LEAST_SEGMENT_BYTES: u64 = 1 << 20;
 
 impl VolumeHeader {
     /// The segment size for a store of `capacity` bytes in all (`None`: no end): min(16 MiB,
-    /// capacity / 64), in whole 64 KiB, at least 256 KiB (R18).
+    /// capacity / 64), in whole 64 KiB, at least 1 MiB (R18).
     pub fn segment_bytes_for(capacity: Option<u64>) -> u64 {
         let share = capacity.map_or(u64::MAX, |bytes| bytes / 64) & !0xffff;
         share.clamp(LEAST_SEGMENT_BYTES, crate::SEGMENT_BYTES)
