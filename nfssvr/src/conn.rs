@@ -25,7 +25,7 @@ use crate::{
     call::Running,
     counters::bump,
     dispatch::{self, Started},
-    limits::{ALWAYS_BYTES, OUT_BYTES, TICK, TURN_BYTES, TURN_REQUESTS, WRITE_PIECES},
+    limits::{ALWAYS_BYTES, OUT_BYTES, STARVED, TICK, TURN_BYTES, TURN_REQUESTS, WRITE_PIECES},
     peer::Peer,
     wire::{Inbound, OutQueue, Reply},
 };
@@ -79,10 +79,10 @@ struct Stall {
 }
 
 impl Stall {
-    /// At a tick: true when `mark` has been the same for `limit`. `None`: nothing is awaited.
-    fn tick(&mut self, mark: Option<u64>, limit: Duration) -> bool {
+    /// `step` later: true when `mark` has been the same for `limit`. `None`: nothing is awaited.
+    fn tick(&mut self, mark: Option<u64>, step: Duration, limit: Duration) -> bool {
         match mark {
-            Some(mark) if self.mark == mark + 1 => self.since += TICK,
+            Some(mark) if self.mark == mark + 1 => self.since += step,
             Some(mark) => *self = Self { mark: mark + 1, since: Duration::ZERO },
             None => *self = Self::default(),
         }
@@ -100,10 +100,13 @@ pub struct Conn {
     pending_bytes: usize,
     /// Share of the server's byte budget taken.
     charged: usize,
+    /// Number of the record that asked for memory and may have it.
+    admitted: Option<u64>,
     /// Bytes ever written.
     sent: u64,
     input_ended: bool,
-    ticker: Option<Pin<Box<Sleep>>>,
+    /// Wakes a connection that waits for something slow, and how long it sleeps.
+    ticker: Option<(Pin<Box<Sleep>>, Duration)>,
     record_stall: Stall,
     reply_stall: Stall,
     stop: watch::Receiver<bool>,
@@ -120,6 +123,7 @@ impl Conn {
             pending: None,
             pending_bytes: 0,
             charged: 0,
+            admitted: None,
             sent: 0,
             input_ended: false,
             ticker: None,
@@ -165,8 +169,6 @@ impl Conn {
                 tracing::info!(%peer, "connection closed: {what}");
             }
         }
-        bump(&reactor.counters.closed, 1);
-        reactor.service.budget.adjust(self.charged, 0);
         let calls = self.pending.take().map(|calls| *calls).unwrap_or_default();
         Leftover { calls: calls.into_iter().filter(Running::must_end).collect() }
     }
@@ -210,29 +212,19 @@ impl Conn {
                 Filled::End => self.input_ended = true,
                 Filled::Blocked => {}
             }
-            let full = self.out.len();
+            let held = !self.may_read();
             self.flush(cx)?;
             if spent {
                 cx.waker().wake_by_ref();
                 return Ok(());
             }
-            // Sending made room for what was held back.
-            if self.out.len() < full && self.inbound.has_record() && self.may_begin() {
-                continue;
+            // Sending made room for what was held back: what is here already, or what is still in
+            // the socket (which would not wake us, nobody having asked it).
+            let more = self.inbound.has_record() && self.may_begin();
+            if !more && !(held && self.may_read()) {
+                return Ok(());
             }
-            if filled == Filled::End && self.inbound.has_record() && self.may_begin() {
-                continue;
-            }
-            if self.out.len() < full && filled == Filled::Blocked && self.held_back(full) {
-                continue;
-            }
-            return Ok(());
         }
-    }
-
-    /// Reading was stopped by `full` bytes of replies that have since been sent.
-    fn held_back(&self, full: usize) -> bool {
-        full >= OUT_BYTES && self.may_read()
     }
 
     /// Takes the replies of calls that have waited.
@@ -263,7 +255,24 @@ impl Conn {
             return false;
         }
         let budget = &self.peer.reactor.service.budget;
-        !budget.spent() || (self.in_flight() == 0 && self.inbound.expects() <= ALWAYS_BYTES)
+        !budget.spent()
+            || self.admitted_bytes() > 0
+            || (self.in_flight() == 0 && self.inbound.expects() <= ALWAYS_BYTES)
+    }
+
+    /// Settles whether the record that is arriving may have its memory, if it is no small one. Once
+    /// it may, it is read to its end: connections that wait for each other half way would wait for
+    /// ever.
+    fn admit(&mut self) {
+        if self.inbound.needs() > 0 && !self.peer.reactor.service.budget.spent() {
+            self.admitted = self.inbound.partial();
+        }
+    }
+
+    /// Memory of the record that is arriving, if it had to ask and may have it.
+    fn admitted_bytes(&self) -> usize {
+        let this = self.admitted.is_some() && self.admitted == self.inbound.partial();
+        if this { self.inbound.needs() } else { 0 }
     }
 
     /// Begins every whole record that the limits allow.
@@ -317,6 +326,7 @@ impl Conn {
 
     /// One receive.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<Filled, End> {
+        self.admit();
         let reactor = &self.peer.reactor;
         let buffer = self.inbound.room(|| reactor.buffer());
         let chunk = buffer.chunk_mut();
@@ -367,7 +377,7 @@ impl Conn {
         if let Some(buffer) = self.out.give_back() {
             reactor.give_buffer(buffer);
         }
-        let now = self.pending_bytes + self.out.len() + self.inbound.large();
+        let now = self.pending_bytes + self.out.len() + self.admitted_bytes();
         reactor.service.budget.adjust(self.charged, now);
         self.charged = now;
         self.peer.link.set_busy(now > 0 || self.in_flight() > 0);
@@ -379,29 +389,34 @@ impl Conn {
         // Held back by the server's budget: nothing of this connection will wake it.
         let starved = !self.input_ended && self.may_begin() && !self.may_read();
         let awaited = partial.is_some() || !self.out.is_empty() || starved;
-        let Some(ticker) = &mut self.ticker else {
-            if awaited {
-                self.ticker = Some(Box::pin(tokio::time::sleep(TICK)));
-                return self.tick(cx);
+        let mut slow = false;
+        if let Some((ticker, step)) = &mut self.ticker {
+            let step = *step;
+            if ticker.as_mut().poll(cx).is_pending() {
+                return None;
             }
-            return None;
-        };
-        if ticker.as_mut().poll(cx).is_pending() {
-            return None;
+            self.ticker = None;
+            let limits = &self.peer.reactor.service.limits;
+            if self.record_stall.tick(partial, step, limits.record) {
+                return Some(End::TimedOut("a record was not completed in time"));
+            }
+            slow = self.record_stall.since > Duration::ZERO;
+            let unread = (!self.out.is_empty()).then_some(self.sent);
+            if self.reply_stall.tick(unread, step, limits.unread) {
+                return Some(End::TimedOut("replies were not read"));
+            }
         }
-        if starved {
-            cx.waker().wake_by_ref();
+        if awaited {
+            let step = if starved { STARVED } else { TICK };
+            if let Some(buffer) = slow.then(|| self.inbound.shrink()).flatten() {
+                self.peer.reactor.give_buffer(buffer);
+            }
+            let mut sleep = Box::pin(tokio::time::sleep(step));
+            // Cannot be over yet; asks to be woken. The next turn reads again what was held back.
+            let _ = sleep.as_mut().poll(cx);
+            self.ticker = Some((sleep, step));
         }
-        self.ticker = None;
-        let limits = &self.peer.reactor.service.limits;
-        if self.record_stall.tick(partial, limits.record) {
-            return Some(End::TimedOut("a record was not completed in time"));
-        }
-        let unread = (!self.out.is_empty()).then_some(self.sent);
-        if self.reply_stall.tick(unread, limits.unread) {
-            return Some(End::TimedOut("replies were not read"));
-        }
-        if awaited { self.tick(cx) } else { None }
+        None
     }
 }
 
@@ -409,6 +424,9 @@ impl Drop for Conn {
     fn drop(&mut self) {
         // Before the socket: from here on its number may mean another one.
         self.peer.link.close();
+        let reactor = &self.peer.reactor;
+        reactor.service.budget.adjust(self.charged, 0);
+        bump(&reactor.counters.closed, 1);
     }
 }
 

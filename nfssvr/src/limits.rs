@@ -60,10 +60,12 @@ pub const DIR_ENTRIES: usize = 2048;
 pub const DIGEST_BYTES: usize = 256;
 /// Shards of the duplicate-request cache.
 pub const DRC_SHARDS: usize = 16;
-/// A small request is always read, even if the byte budget is used up, bytes.
-pub const ALWAYS_BYTES: usize = 8 << 10;
+/// A record up to this size is always read, even if the byte budget is used up, bytes.
+pub const ALWAYS_BYTES: usize = 2 << 10;
 /// Slow things (unfinished records, unread replies) are looked at in these steps.
 pub const TICK: Duration = Duration::from_millis(500);
+/// A connection held back by the server's byte budget looks again after this.
+pub const STARVED: Duration = Duration::from_millis(20);
 /// First and last pause of the accept loop after an error such as EMFILE.
 pub const ACCEPT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(500));

@@ -320,3 +320,100 @@ fn pipelined_calls_of_two_clients_do_not_starve_each_other() {
         assert_eq!(flood.recv_raw(xid).unwrap().status, RpcStatus::Success);
     }
 }
+
+/// A small generator: the same bytes at every run.
+fn dice(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn random_arguments_get_an_answer_each() {
+    let at = At::new();
+    let top = at.top("/");
+    let mut c = at.root();
+    let file = c.create(&top, "f", 0o644).unwrap();
+    let dir = c.mkdir(&top, "d", 0o755).unwrap();
+    let mut state = 0x9e37_79b9_7f4a_7c15;
+    for _ in 0..6_000 {
+        let mut args = Vec::new();
+        let roll = dice(&mut state);
+        let fh = [&top, &file, &dir][usize::try_from(roll % 3).unwrap()];
+        if roll % 7 > 0 {
+            args.extend(48u32.to_be_bytes());
+            args.extend(&fh.0);
+        }
+        // Small words now and then look like booleans, lengths and enums.
+        for _ in 0..(roll >> 8) % 24 {
+            let word = dice(&mut state);
+            let word = if word % 3 == 0 { word >> 40 } else { word >> 32 & 3 };
+            args.extend(u32::try_from(word).unwrap().to_be_bytes());
+        }
+        let program = if roll % 11 == 0 { MOUNT } else { NFS };
+        let procedure = u32::try_from((roll >> 16) % 23).unwrap();
+        let reply = c.call_raw((program, 3, procedure), &args);
+        assert!(reply.is_ok(), "{procedure}: {args:?}: {reply:?}");
+    }
+    assert!(at.root().call(&Getattr(&top)).unwrap().status.ok());
+}
+
+#[test]
+fn small_limits_hold_nothing_up() {
+    // Far below one READ: the connection's and the server's budgets only delay.
+    let limits =
+        Limits { connection_bytes: 1 << 10, total_bytes: 1 << 10, calls: 1, ..Limits::default() };
+    let at = At::limited(limits);
+    let top = at.top("/");
+    let mut c = at.root();
+    let file = c.create(&top, "f", 0o644).unwrap();
+    let data = vec![5; 1 << 20];
+    assert_eq!(c.write(&file, 0, 0, &data).unwrap().count, 1 << 20);
+    let read = esker_tests::nfsclient::proc::Read { fh: &file, offset: 0, count: 1 << 20 };
+    let xids: Vec<u32> = (0..8).map(|_| c.send(&read).unwrap()).collect();
+    for xid in xids {
+        let reply = c.recv::<esker_tests::nfsclient::proc::Read<'_>>(xid).unwrap();
+        assert!(reply.data == data);
+    }
+    at.quiet();
+}
+
+#[test]
+fn many_half_written_records_do_not_wait_for_each_other() {
+    // Room for four records of 1 MiB; twenty are begun at once, and all are finished.
+    let at = At::limited(Limits { total_bytes: 4 << 20, ..Limits::default() });
+    let top = at.top("/");
+    let mut c = at.root();
+    let file = c.create(&top, "f", 0o644).unwrap();
+    let data = vec![9; 1 << 20];
+    let mut whole = Vec::new();
+    put_call(&mut whole, 3, (NFS, 3, 7), &c.cred);
+    let write =
+        esker_tests::nfsclient::proc::Write { fh: &file, offset: 0, stable: 0, data: &data };
+    esker_tests::nfsclient::proc::Call::args(
+        &write,
+        &mut esker_tests::nfsclient::xdr::Enc(&mut whole),
+    );
+    let mark = (u32::try_from(whole.len()).unwrap() | 1 << 31).to_be_bytes();
+    let whole = [&mark[..], &whole].concat();
+    let mut sockets: Vec<_> = (0..20).map(|_| raw(&at)).collect();
+    for s in &mut sockets {
+        s.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        s.write_all(&whole[..100_000]).unwrap();
+    }
+    pause(50);
+    std::thread::scope(|scope| {
+        for mut s in sockets {
+            let rest = &whole[100_000..];
+            scope.spawn(move || {
+                s.set_write_timeout(Some(Duration::from_secs(15))).unwrap();
+                s.write_all(rest).unwrap();
+                let mut conn = Conn::over(s).unwrap();
+                assert_eq!(conn.reply().unwrap().status, RpcStatus::Success);
+            });
+        }
+        assert!(c.attr(&file).is_ok(), "small calls pass");
+    });
+    at.quiet();
+}

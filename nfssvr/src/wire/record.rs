@@ -1,6 +1,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::limits::{FRAGMENTS, READ_BUFFER_BYTES, RECORD_BYTES, RESERVE_AFTER_BYTES};
+use crate::limits::{
+    ALWAYS_BYTES, FRAGMENTS, READ_BUFFER_BYTES, RECORD_BYTES, RESERVE_AFTER_BYTES,
+};
 
 /// The framing is broken: nothing that follows can be believed, the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +97,21 @@ impl Inbound {
         self.joined.len() + self.want
     }
 
-    /// Bytes of memory that the unfinished record will need beyond a shared buffer.
-    pub fn large(&self) -> usize {
-        self.joined.len() + self.want.max(self.buf.len()).saturating_sub(READ_BUFFER_BYTES)
+    /// Memory that the unfinished record takes until it is whole, if it is not a small one (at
+    /// most [`ALWAYS_BYTES`], which need not ask), bytes.
+    pub fn needs(&self) -> usize {
+        let expects = self.expects();
+        if expects <= ALWAYS_BYTES { 0 } else { expects.max(READ_BUFFER_BYTES) }
+    }
+
+    /// Moves a small unfinished record, which seems to be slow, out of its shared buffer.
+    pub fn shrink(&mut self) -> Option<BytesMut> {
+        if self.needs() > 0 || self.buf.capacity() <= 2 * ALWAYS_BYTES {
+            return None;
+        }
+        let mut own = BytesMut::with_capacity(ALWAYS_BYTES.max(self.buf.len()));
+        own.extend_from_slice(&self.buf);
+        Some(std::mem::replace(&mut self.buf, own))
     }
 
     /// The buffer with room for the next read. `fresh` gives an empty one of
@@ -114,10 +128,10 @@ impl Inbound {
         }
         let missing = self.want.saturating_sub(self.buf.len());
         let spare = self.buf.capacity() - self.buf.len();
-        if missing > spare && (self.buf.len() >= RESERVE_AFTER_BYTES || spare == 0) {
+        if missing > 0 && missing <= spare {
+            // Enough for this record: a large one has exactly its own, a slow one no more.
+        } else if missing > spare && (self.buf.len() >= RESERVE_AFTER_BYTES || spare == 0) {
             self.buf.reserve(missing);
-        } else if missing <= spare && missing > 0 && self.want > READ_BUFFER_BYTES {
-            // Room reserved above: exactly the record's.
         } else if spare < READ_BUFFER_BYTES / 4 {
             self.buf.reserve(READ_BUFFER_BYTES.saturating_sub(self.buf.len()).max(4096));
         }

@@ -164,6 +164,26 @@ fn an_idle_connection_holds_no_buffer() {
 }
 
 #[test]
+fn a_slow_small_record_keeps_a_small_buffer() {
+    let mut inbound = Inbound::default();
+    let record: Vec<u8> = (0..100).collect();
+    inbound.room(fresh).put_slice(&mark(100, true));
+    inbound.room(fresh).put_slice(&record[..40]);
+    assert_eq!(inbound.next_record(), Ok(None));
+    assert_eq!(inbound.needs(), 0, "small: it need not ask for memory");
+    assert!(inbound.shrink().is_some_and(|shared| shared.capacity() >= READ_BUFFER_BYTES));
+    assert!(inbound.shrink().is_none());
+    assert!(inbound.room(fresh).capacity() <= 4096, "and does not grow while it waits");
+    inbound.room(fresh).put_slice(&record[40..]);
+    assert_eq!(inbound.next_record().unwrap().unwrap(), record);
+    // A larger one asks, and keeps its buffer.
+    inbound.room(fresh).put_slice(&mark(20_000, true));
+    assert_eq!(inbound.next_record(), Ok(None));
+    assert_eq!(inbound.needs(), READ_BUFFER_BYTES);
+    assert!(inbound.shrink().is_none());
+}
+
+#[test]
 fn xdr_is_read_strictly() {
     let at = |bytes: &'static [u8]| Bytes::from_static(bytes);
     let record = at(&[0, 0, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0, 2]);

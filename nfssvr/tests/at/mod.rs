@@ -103,4 +103,13 @@ impl At {
         let m = mnt(&mut self.conn(), &Cred::sys(0, 0, &[]), path.as_bytes()).unwrap();
         m.fh.unwrap_or_else(|| panic!("MNT {path}: status {}", m.status))
     }
+
+    /// Waits until nothing is in flight: a reply may arrive before its sender has tidied up.
+    pub fn quiet(&self) {
+        let until = clock() + Duration::from_secs(10);
+        while self.server.bytes_in_flight() > 0 {
+            assert!(clock() < until, "{} bytes in flight", self.server.bytes_in_flight());
+            pause(5);
+        }
+    }
 }
