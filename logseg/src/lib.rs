@@ -7,7 +7,27 @@
 //!   header | data data record | data record | page … | footer (index of entries, last seq, digest)
 //! ```
 //!
+//! ```text
+//!   LogWriter ─► core, chain ─► flush ─► journal files ─► destage ─► store      (writing)
+//!   Log::read ─► read: memory │ cache │ journal file │ store, each byte checked  (reading)
+//!   SideWriter ─► side ─────────────────────────────────────────────► store     (pages, cleaner)
+//!   Recovery  ─► journal + store ─► records, then a seal and a new epoch        (opening)
+//!   format, crypto: every byte of it, pure
+//! ```
+//!
 //! It must never know: what a record means, what an owner is, POSIX, protocols.
+//!
+//! Invariants
+//! 1. A [`Location`] is final when it is given, and what stands there never changes: ids are never
+//!    used twice (R1), stored segments are never written (R4).
+//! 2. [`Log::sync`] answers only when everything up to its seq is durable and no seal of the epoch
+//!    was found afterwards (R5).
+//! 3. What was durable is replayed, in order and whole, or the opening fails and names the place;
+//!    only what no sync ever answered for is dropped (R3, R11).
+//! 4. A journal file whose write or fdatasync failed is never used again (R10).
+//! 5. Bytes are given to a reader only after every checksum over them held; a mismatch is
+//!    [`LogError::Corrupt`] with segment and offset.
+//! 6. Only [`Log::delete_segments`] and [`Log::delete_checkpoints`] delete objects.
 //!
 //! Who may call it: `headhunter` (everything), `inode` (to make frames and read them).
 
