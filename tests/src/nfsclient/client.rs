@@ -27,6 +27,17 @@ pub struct Listed {
     pub calls: usize,
 }
 
+/// The results of a reply, decoded to the last byte.
+pub fn decode<C: Call>(reply: &Reply) -> Result<C::Res, Fault> {
+    if reply.status != RpcStatus::Success {
+        return Err(Fault::Rpc(reply.status));
+    }
+    let mut d = Dec(&reply.body);
+    let res = C::res(&mut d)?;
+    d.end()?;
+    Ok(res)
+}
+
 impl Client {
     /// Connects (from a low port where that is allowed) as uid 0.
     pub fn root(addr: SocketAddr) -> io::Result<Self> {
@@ -58,8 +69,8 @@ impl Client {
     }
     /// The reply to `xid`; replies to others wait for their turn.
     pub fn recv_raw(&mut self, xid: u32) -> Result<Reply, Fault> {
-        if let Some(i) = self.early.iter().position(|r| r.xid == xid) {
-            return self.early.remove(i).ok_or_else(|| Fault::Io(io::ErrorKind::NotFound.into()));
+        if let Some(reply) = self.take_early(xid) {
+            return Ok(reply);
         }
         loop {
             let mut d = Dec(self.conn.record()?);
@@ -73,14 +84,12 @@ impl Client {
     }
     /// The decoded reply to `xid`.
     pub fn recv<C: Call>(&mut self, xid: u32) -> Result<C::Res, Fault> {
-        let reply = self.recv_raw(xid)?;
-        if reply.status != RpcStatus::Success {
-            return Err(Fault::Rpc(reply.status));
-        }
-        let mut d = Dec(&reply.body);
-        let res = C::res(&mut d)?;
-        d.end()?;
-        Ok(res)
+        decode::<C>(&self.recv_raw(xid)?)
+    }
+    /// A reply to `xid` that came while another was waited for, if there was one.
+    pub fn take_early(&mut self, xid: u32) -> Option<Reply> {
+        let i = self.early.iter().position(|r| r.xid == xid)?;
+        self.early.remove(i)
     }
     /// One call, one answer.
     pub fn call<C: Call>(&mut self, call: &C) -> Result<C::Res, Fault> {

@@ -24,7 +24,7 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Listed, Refused};
+pub use client::{Client, Listed, Refused, decode};
 pub use conn::{Conn, Cred, Fault, Reply, RpcStatus, envelope, open_socket, put_call};
 pub use mount::{Export, Mounted, dump, exports, mnt, umnt, umntall};
 pub use types::{Attr, Fh, Ftype, Sattr, SattrTime, Status, Time, Wcc, WccAttr};
