@@ -60,9 +60,10 @@ fn build() -> io::Result<PathBuf> {
     if profile.ends_with("release") {
         cmd.arg("--release");
     }
-    let status = cmd.status()?;
-    if !status.success() {
-        return Err(io::Error::other(format!("building esker: {status}")));
+    let out = cmd.stdin(Stdio::null()).output()?;
+    if !out.status.success() {
+        let why = String::from_utf8_lossy(&out.stderr);
+        return Err(io::Error::other(format!("building esker: {}\n{why}", out.status)));
     }
     Ok(profile.join("esker"))
 }
@@ -70,6 +71,8 @@ fn build() -> io::Result<PathBuf> {
 /// How a server is started.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
+    /// STORE, where it is not the directory (`mem:`).
+    pub store: Option<String>,
     /// More arguments of `serve`.
     pub args: Vec<String>,
     /// Export rules, one line each; none: the defaults of loopback.
@@ -128,15 +131,12 @@ impl Esker {
         }
         words.push(binary()?.into());
         words.push("serve".into());
-        words.push(dir.into());
+        words.push(setup.store.as_ref().map_or(dir.into(), Into::into));
         for w in ["--nfs".into(), nfs.to_string(), "--admin".into(), admin.to_string()] {
             words.push(w.into());
         }
-        if !setup.exports.is_empty() {
-            let config = work.join("esker.toml");
-            std::fs::write(&config, config_text(&setup.exports))?;
-            words.push("--config".into());
-            words.push(config.into());
+        for rule in &setup.exports {
+            words.extend(["--export".into(), rule.into()]);
         }
         words.extend(setup.args.iter().map(Into::into));
         let log = work.join("log");
@@ -323,9 +323,4 @@ impl Drop for Esker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn config_text(exports: &[String]) -> String {
-    let lines: Vec<String> = exports.iter().map(|l| format!("{l:?}")).collect();
-    format!("exports = [{}]\n", lines.join(", "))
 }

@@ -66,11 +66,9 @@ fn identities() {
         }
     };
     let sys = Cred::sys(0, 0, &[]).body;
-    assert_eq!(
-        rejected(&mut c, Cred { flavor: 6, body: vec![0; 20] }),
-        2,
-        "RPCSEC_GSS: rejected cred or bad"
-    );
+    // BADCRED, REJECTEDCRED or TOOWEAK.
+    let gss = rejected(&mut c, Cred { flavor: 6, body: vec![0; 20] });
+    assert!(matches!(gss, 1 | 2 | 5), "RPCSEC_GSS: {gss}");
     assert_eq!(rejected(&mut c, Cred { flavor: 1, body: sys[..sys.len() - 4].to_vec() }), 1);
     assert_eq!(rejected(&mut c, Cred { flavor: 1, body: vec![] }), 1);
     assert_eq!(rejected(&mut c, Cred::sys(0, 0, &[1; 17])), 1, "17 groups");
