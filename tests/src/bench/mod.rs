@@ -3,6 +3,7 @@
 //! ```text
 //!   pairs     rows measured alternately on both, medians of ratios
 //!   alone     what only Esker is asked: destage, objects, start, memory
+//!   log       the log by itself: group commit against a bare append
 //!   report    the table, in Markdown
 //! ```
 //!
@@ -14,10 +15,12 @@
 //! printed, passed or missed.
 
 mod alone;
+mod log;
 mod pairs;
 mod report;
 
 pub use alone::{bare_append, destage, objects, start_time};
+pub use log::group_commit;
 pub use pairs::{ASYNC_ROWS, ROWS, RowPlan, measure};
 pub use report::{Fact, Report};
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use esker_tests::bench::{
-    ASYNC_ROWS, Fact, ROWS, Report, bare_append, destage, measure, objects, start_time,
+    ASYNC_ROWS, Fact, ROWS, Report, bare_append, destage, group_commit, measure, objects,
+    start_time,
 };
 use esker_tests::ganesha::{Ganesha, in_own_namespace, unpack};
 use esker_tests::load::{LoadError, Prepared, now, rss_bytes};
@@ -23,7 +24,10 @@ struct Args {
     /// Seconds per row and server.
     #[arg(long, default_value_t = 2.0)]
     secs: f64,
-    /// Only rows whose name begins so (null, getattr, chain …); leaves out what follows the rows.
+    /// Only this part: rows, log, destage, objects or start.
+    #[arg(long)]
+    part: Option<String>,
+    /// Only rows whose name begins so (null, getattr, chain …).
     #[arg(long)]
     row: Option<String>,
     /// Files made before the start is timed.
@@ -99,35 +103,39 @@ fn rows(args: &Args, work: &Path, root: &Path, report: &mut Report) -> Result<()
 fn run(args: &Args, target: &Path, root: &Path) -> Result<(), LoadError> {
     let work = tempfile::tempdir_in(target)?;
     let time = Duration::from_secs_f64(args.secs);
-    for name in ["ganesha", "destage", "objects", "start"] {
+    for name in ["ganesha", "destage", "objects", "start", "log"] {
         std::fs::create_dir_all(work.path().join(name))?;
     }
     let mut report = Report::default();
     let begin = now();
-    let bare = bare_append(work.path())?;
-    rows(args, work.path(), root, &mut report)?;
-    report.fact(Fact {
-        name: "4 KiB append + fdatasync on this disk, before and after, p50".into(),
-        value: format!("{bare:.0} µs, {:.0} µs", bare_append(work.path())?),
-        wanted: "–".into(),
-        met: true,
-    });
-    if args.row.is_none() {
-        let place = |name: &str| work.path().join(name);
-        for (name, got) in [
-            ("beside destage", destage(&place("destage"), args.flood, time)),
-            ("objects", objects(&place("objects")).map(|f| vec![f])),
-            ("start", start_time(&place("start"), args.files)),
-        ] {
-            match got {
-                Ok(facts) => facts.into_iter().for_each(|f| report.fact(f)),
-                Err(e) => report.fact(Fact {
-                    name: name.into(),
-                    value: format!("failed: {e}"),
-                    wanted: "a figure".into(),
-                    met: false,
-                }),
-            }
+    let wanted = |part: &str| args.part.as_ref().is_none_or(|p| p == part);
+    if wanted("rows") {
+        let bare = bare_append(work.path())?;
+        rows(args, work.path(), root, &mut report)?;
+        report.fact(Fact {
+            name: "4 KiB append + fdatasync on this disk, before and after, p50".into(),
+            value: format!("{bare:.0} µs, {:.0} µs", bare_append(work.path())?),
+            wanted: "–".into(),
+            met: true,
+        });
+    }
+    let place = |name: &str| work.path().join(name);
+    type Part<'a> = (&'a str, Box<dyn Fn() -> Result<Vec<Fact>, LoadError> + 'a>);
+    let parts: [Part; 4] = [
+        ("log", Box::new(|| group_commit(&place("log")))),
+        ("destage", Box::new(|| destage(&place("destage"), args.flood, time))),
+        ("objects", Box::new(|| objects(&place("objects")).map(|f| vec![f]))),
+        ("start", Box::new(|| start_time(&place("start"), args.files))),
+    ];
+    for (name, measure) in parts.iter().filter(|(name, _)| wanted(name)) {
+        match measure() {
+            Ok(facts) => facts.into_iter().for_each(|f| report.fact(f)),
+            Err(e) => report.fact(Fact {
+                name: (*name).into(),
+                value: format!("failed: {e}"),
+                wanted: "a figure".into(),
+                met: false,
+            }),
         }
     }
     let cores = std::thread::available_parallelism()?;
