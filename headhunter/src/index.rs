@@ -263,7 +263,11 @@ impl Index {
                     let all = stop - limits::DIRTY_SLOW;
                     tokio::time::sleep(Duration::from_millis(over / all)).await;
                 }
-                return inner.home.admit(bytes).await;
+                let admitted = inner.home.admit(bytes).await;
+                if matches!(admitted, Err(LogError::Full)) {
+                    self.wake();
+                }
+                return admitted;
             }
             if let Some(reason) = inner.commit.lock().broken.clone() {
                 return Err(LogError::ReadOnly { reason });

@@ -334,7 +334,10 @@ impl Log {
 
     /// True while free room is below the reserve (R18): only shrinking is admitted.
     pub fn reserve_in_use(&self) -> bool {
-        self.core().reserve.in_use() || !self.core().has_room_for(0)
+        // Before the largest transaction is refused, not after: who is refused must find that the
+        // checkpoints which free room run already.
+        let core = self.core();
+        core.reserve.in_use() || !core.has_room_for(core.sizes.transaction)
     }
 
     /// Figures.
