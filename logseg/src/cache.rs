@@ -9,6 +9,8 @@ use crate::{Location, SegmentId, limits::COPY_OUT_BYTES};
 const OVERHEAD: u64 = 128;
 /// What the cache's tables are sized for at first, bytes per entry.
 const EXPECTED_BYTES: u64 = 32 << 10;
+/// And the most entries they are sized for; they grow beyond.
+const EXPECTED_MOST: usize = 1 << 20;
 
 /// Decoded data frames, limited in bytes. Ids of segments are never used again (R1), so nothing in
 /// it can become wrong.
@@ -28,7 +30,8 @@ impl Weighter<(SegmentId, u32), Bytes> for Weight {
 impl FrameCache {
     /// A cache of at most `limit` bytes, the overhead of its entries included.
     pub(crate) fn new(limit: u64) -> Self {
-        let items = usize::try_from(limit / EXPECTED_BYTES).unwrap_or(usize::MAX).max(16);
+        let items = usize::try_from(limit / EXPECTED_BYTES).unwrap_or(usize::MAX);
+        let items = items.clamp(16, EXPECTED_MOST);
         Self { frames: Cache::with_weighter(items, limit, Weight) }
     }
 
@@ -58,5 +61,30 @@ impl FrameCache {
     /// Bytes held now.
     pub(crate) fn bytes(&self) -> u64 {
         self.frames.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_limit_is_kept() {
+        let at = |n| Location { segment: SegmentId::chain(1, n), offset: 256, stored: 0 };
+        for limit in [0, 1, 5_000, 1 << 20, 1 << 50] {
+            let cache = FrameCache::new(limit);
+            for n in 0..300 {
+                cache.insert(&at(n), &Bytes::from(vec![7; 9000]));
+                assert!(cache.bytes() <= limit);
+            }
+            // Full, where a frame fits at all.
+            assert!(
+                cache.bytes() >= if limit < 9128 { 0 } else { (limit / 2).min(300 * 9128) },
+                "{limit}: {}",
+                cache.bytes()
+            );
+            cache.forget(&[SegmentId::chain(1, 299)]);
+            assert_eq!(cache.get(&at(299)), None);
+        }
     }
 }
