@@ -148,7 +148,12 @@ impl Cx {
             bump(&counters.syncs_queued, 1);
             SyncMode::Queued
         };
-        volume.sync(seq, mode).await
+        // A change that was taken and cannot be made durable any more (R10) is an I/O error,
+        // whatever state the volume is in now.
+        volume.sync(seq, mode).await.map_err(|error| match error {
+            FsError::RoFs => FsError::Io,
+            error => error,
+        })
     }
 
     /// A metadata change is committed at `seq`: waits for it if the export says `sync`
