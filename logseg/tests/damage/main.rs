@@ -35,10 +35,20 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let store = Memory::new();
-        let unused = dir.path().join("unused");
-        let mut config = world::config(&disk, unused.to_str().unwrap(), &Env::real());
-        config.store = Arc::new(store.clone());
-        config.journal = Some(dir.path().join("journal"));
+        let config = LogConfig {
+            store: Arc::new(store.clone()),
+            disk,
+            env: Env::real(),
+            journal: Some(dir.path().join("journal")),
+            pool: tokio::runtime::Handle::current(),
+            cache_bytes: 1 << 20,
+            unsynced_bytes: 64 << 20,
+            holder: "host test, pid 1".into(),
+            take_over: false,
+            abandon_journal: false,
+            key: None,
+            inline_only: false,
+        };
         Self { dir, store, config }
     }
 
