@@ -141,6 +141,8 @@ pub(crate) struct Core {
     pub journal: Option<Journal>,
     pub inline_only: bool,
     pub reserve: Reserve,
+    /// Bytes that may be promised before the next look at the disk.
+    pub room_seen: AtomicU64,
     state: Mutex<State>,
     durable: AtomicU64,
     last: AtomicU64,
@@ -216,6 +218,7 @@ impl Core {
             journal,
             inline_only: config.inline_only,
             reserve,
+            room_seen: AtomicU64::new(0),
             state: Mutex::new(state),
             durable: AtomicU64::new(birth.last.0),
             last: AtomicU64::new(birth.last.0),

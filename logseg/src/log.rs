@@ -337,7 +337,8 @@ impl Log {
         // Before the largest transaction is refused, not after: who is refused must find that the
         // checkpoints which free room run already.
         let core = self.core();
-        core.reserve.in_use() || !core.has_room_for(core.sizes.transaction)
+        let seen = core.room_seen.load(Ordering::Relaxed) >= core.sizes.transaction;
+        core.reserve.in_use() || (!seen && !core.has_room_for(core.sizes.transaction))
     }
 
     /// Figures.

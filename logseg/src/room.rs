@@ -1,5 +1,7 @@
 //! R18: what may still be promised.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::core::Core;
 
 impl Core {
@@ -21,8 +23,23 @@ impl Core {
 
     /// True where `bytes` more can be promised: they, what is promised already, and two segments
     /// for what they cost besides, fit beside the whole reserve.
+    ///
+    /// A look costs system calls, and every change asks; so a look that finds plenty is good for an
+    /// eighth of what it found.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let cost = bytes.saturating_add(OVERHEAD_BYTES);
+        let spend = |left: u64| left.checked_sub(cost);
+        if self.room_seen.fetch_update(Relaxed, Relaxed, spend).is_ok() {
+            return true;
+        }
         let Some((_, free)) = self.room() else { return true };
-        free >= bytes + 2 * self.sizes.segment
+        let left = free.checked_sub(bytes + 2 * self.sizes.segment);
+        self.room_seen.store(left.map_or(0, |left| (left / 8).min(SEEN_BYTES)), Relaxed);
+        left.is_some()
     }
 }
+
+/// What a change costs beside its payload, bytes: its record and headers, generously.
+const OVERHEAD_BYTES: u64 = 4 << 10;
+/// Most that is promised without another look, bytes: others may fill the disk meanwhile.
+const SEEN_BYTES: u64 = 64 << 20;
