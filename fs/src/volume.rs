@@ -119,10 +119,14 @@ impl Volume {
         self.files().tend().await.map_err(|e| failed(&e))
     }
 
-    /// Walks everything and lists what does not hold. The memory it needs grows with the number of
-    /// inodes and names (about 100 bytes each).
+    /// Walks everything, the index below too, and lists what does not hold. The memory it needs
+    /// grows with the number of inodes and names (about 100 bytes each).
     pub async fn check(&self) -> Result<Report, FsError> {
-        inode::check(self.files()).await.map_err(|e| failed(&e))
+        let mut report = inode::check(self.files()).await.map_err(|e| failed(&e))?;
+        let refers = |key: &[u8], value: &[u8]| inode::referenced(key, value).into_iter().collect();
+        let index = self.index().check(refers).await.map_err(|e| failed(&e))?;
+        report.findings.extend(index.problems.into_iter().map(|what| format!("index: {what}")));
+        Ok(report)
     }
 
     /// Names refused because 256 others of the directory share their hash (R21).

@@ -116,6 +116,11 @@ impl Model {
         self.nodes.retain(|ino, node| node.nlink > 0 || held.contains_key(ino));
     }
 
+    /// True if it ever had an inode of this number.
+    pub fn knew(&self, ino: u64) -> bool {
+        ino < self.next
+    }
+
     /// Number of inodes.
     pub fn inodes(&self) -> usize {
         self.nodes.len()

@@ -1,0 +1,166 @@
+//! The same random operations on the real log and a disk that dies: what is found after each crash
+//! is the model as it was after some operation, at or behind the last one that was synced
+//! (invariants 2 and 3), and it goes on from there.
+#![allow(clippy::unwrap_used)] // tests
+
+mod pair;
+
+use std::{
+    path::PathBuf,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use esker_tests::model::Model;
+use fs::{FsError, Seq, SyncMode, Tuning, Volume};
+use headhunter::{Codec, Index, IndexConfig};
+use logseg::{LogConfig, Recovery, VolumeHeader};
+use pair::{Dice, Jumping, Pair, now};
+use swiftclient::{
+    Directory, ObjectStore,
+    disk::SimDisk,
+    seam::{Env, sim::SeededDice},
+};
+use tokio::runtime::Runtime;
+
+/// A machine with one disk: what is the same in all lives of a server on it.
+struct Machine {
+    disk: SimDisk,
+    clock: Arc<Jumping>,
+    dice: Arc<SeededDice>,
+    runtime: Rc<Runtime>,
+}
+
+impl Machine {
+    fn config(&self) -> LogConfig {
+        let env = Env { clock: self.clock.clone(), dice: self.dice.clone() };
+        let disk = Arc::new(self.disk.clone());
+        let store = Directory::create(disk.clone(), PathBuf::from("/volume"), &env).unwrap();
+        let journal = store.local_dir().map(|dir| dir.join("journal"));
+        LogConfig {
+            store: Arc::new(store),
+            disk,
+            env,
+            journal,
+            pool: self.runtime.handle().clone(),
+            cache_bytes: 4 << 20,
+            unsynced_bytes: 8 << 20,
+            holder: "the test".into(),
+            take_over: false,
+            abandon_journal: false,
+            key: None,
+            inline_only: true,
+        }
+    }
+
+    /// Opens the volume, formatting an empty disk.
+    fn open(&self) -> Index {
+        let log = self.config();
+        let header = match now(Recovery::volume(&log)).unwrap() {
+            Some(header) => header,
+            None => {
+                let header = VolumeHeader {
+                    uuid: [7; 16],
+                    segment_bytes: 4 << 20,
+                    fencing: true,
+                    name_secret: [5; 16],
+                    handle_key: [6; 32],
+                    wrapped_key: None,
+                };
+                now(Recovery::format(&log, &header)).unwrap();
+                header
+            }
+        };
+        let config = IndexConfig { background: false, ..IndexConfig::new(log, header, 4 << 20) };
+        assert_eq!(config.codec, Codec::Stored);
+        now(Index::open(config)).unwrap()
+    }
+}
+
+/// What was true after which record.
+struct History {
+    states: Vec<(Seq, Model)>,
+    acknowledged: Seq,
+}
+
+fn live(pair: &mut Pair, history: &mut History, steps: usize) {
+    for _ in 0..steps {
+        pair.step();
+        history.states.push((pair.index.last_seq(), pair.m.clone()));
+        match pair.dice.below(40) {
+            0..=2 => {
+                let seq = pair.index.last_seq();
+                now(pair.v.sync(seq, SyncMode::Inline)).unwrap();
+                history.acknowledged = seq;
+            }
+            3 => now(pair.index.checkpoint_now()).unwrap(),
+            4 => drop(now(pair.v.tend()).unwrap()),
+            _ => {}
+        }
+    }
+}
+
+/// Ends this life, finds what is left, and puts the pair there.
+fn die(machine: &mut Machine, pair: &mut Pair, history: &mut History, tuning: Tuning) {
+    let clean = pair.dice.one_in(4);
+    if clean {
+        now(pair.index.close()).unwrap();
+        history.acknowledged = history.states.last().unwrap().0;
+    }
+    if !clean && pair.dice.one_in(3) {
+        machine.disk.kill();
+        // The page cache lives: nothing committed to a file is lost, but what was in memory is.
+    } else {
+        machine.disk.crash(&*machine.dice);
+    }
+    machine.disk = machine.disk.process();
+    let index = machine.open();
+    let last = index.last_seq();
+    assert!(last >= history.acknowledged, "{last:?} lost {:?}", history.acknowledged);
+    history.states.retain(|(seq, _)| *seq <= last);
+    let (_, state) = history.states.last().unwrap();
+    pair.m = state.clone();
+    pair.m.restart();
+    let (kept, lost) = pair.known.iter().partition(|(m, _)| pair.m.knew(*m));
+    pair.known = kept;
+    let lost: Vec<(u64, fs::FileId)> = lost;
+    pair.lost.extend(lost.iter().map(|(_, id)| id.ino));
+    pair.ctimes.clear();
+    pair.v = now(Volume::open_tuned(index.clone(), (9, 9), tuning)).unwrap();
+    pair.index = index;
+    for (_, id) in lost {
+        assert_eq!(now(pair.v.getattr(id)), Err(FsError::Stale), "{id:?} was never made");
+    }
+    while now(pair.v.tend()).unwrap() {}
+    pair.compare();
+    history.states.push((pair.index.last_seq(), pair.m.clone()));
+    history.acknowledged = last;
+}
+
+fn run(seed: u64) {
+    let runtime = pair::use_runtime();
+    let mut dice = Dice(seed);
+    let tuning = Tuning { numbers_block: 64, ..pair::tuning(&mut dice) };
+    let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
+    let dice_of_disk = Arc::new(SeededDice::new(seed));
+    let mut machine =
+        Machine { disk: SimDisk::new(), clock: clock.clone(), dice: dice_of_disk, runtime };
+    let mut pair = Pair::on(machine.open(), clock, dice, tuning);
+    let first = pair.index.last_seq();
+    now(pair.v.sync(first, SyncMode::Inline)).unwrap();
+    let mut history = History { states: vec![(first, pair.m.clone())], acknowledged: first };
+    for _life in 0..8 {
+        let steps = 20 + pair.dice.below(150);
+        live(&mut pair, &mut history, steps);
+        die(&mut machine, &mut pair, &mut history, tuning);
+    }
+}
+
+#[test]
+fn every_crash_leaves_a_prefix() {
+    let seeds = std::env::var("ESKER_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(6);
+    for seed in 0..seeds {
+        println!("seed {seed}");
+        run(seed);
+    }
+}
