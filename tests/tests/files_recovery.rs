@@ -103,11 +103,17 @@ fn live(pair: &mut Pair, history: &mut History, steps: usize) {
 /// Ends this life, finds what is left, and puts the pair there.
 fn die(machine: &mut Machine, pair: &mut Pair, history: &mut History, tuning: Tuning) {
     let clean = pair.dice.one_in(4);
+    let (last, durable) = (pair.index.last_seq(), pair.index.durable_seq());
+    println!(
+        "  dies at {last:?}, durable {durable:?}{}",
+        if clean { ", after a close" } else { "" }
+    );
     if clean {
         now(pair.index.close()).unwrap();
         history.acknowledged = history.states.last().unwrap().0;
     }
     if !clean && pair.dice.one_in(3) {
+        println!("  killed");
         machine.disk.kill();
         // The page cache lives: nothing committed to a file is lost, but what was in memory is.
     } else {
@@ -145,6 +151,8 @@ fn run(seed: u64) {
     let dice_of_disk = Arc::new(SeededDice::new(seed));
     let mut machine =
         Machine { disk: SimDisk::new(), clock: clock.clone(), dice: dice_of_disk, runtime };
+    // A small disk has a small reserve, which is made anew in each life.
+    machine.disk.set_capacity(Some(128 << 20));
     let mut pair = Pair::on(machine.open(), clock, dice, tuning);
     let first = pair.index.last_seq();
     now(pair.v.sync(first, SyncMode::Inline)).unwrap();
@@ -158,8 +166,10 @@ fn run(seed: u64) {
 
 #[test]
 fn every_crash_leaves_a_prefix() {
-    let seeds = std::env::var("ESKER_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(6);
-    for seed in 0..seeds {
+    let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
+    let first = number("ESKER_SEED").unwrap_or(0);
+    let seeds = number("ESKER_SEEDS").unwrap_or(4);
+    for seed in first..first + seeds {
         println!("seed {seed}");
         run(seed);
     }

@@ -171,7 +171,9 @@ impl Inner {
             return Err(LogError::ReadOnly { reason: reason.clone() });
         }
         let replay_start = committer.pen.roll()?;
-        let seq = Seq(self.last.load(Ordering::Acquire));
+        // Not the newest transaction's: records of the log's own (side ids) take seqs too, and the
+        // segment after the roll begins behind them.
+        let seq = Seq(committer.pen.next_seq().0 - 1);
         let applier = &mut committer.applier;
         applier.frozen = Some(seq);
         applier.frozen_count += 1;
