@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use headhunter::{Abort, LogError, RequestTag, SyncMode};
+use swiftclient::{
+    disk::{Disk, OsDisk},
+    seam::Env,
+};
+
+use crate::world::{Never, Op, config, model, objects, open, run, verify};
+
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(OsDisk)
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_stop_and_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let mut ops = Vec::new();
+    for round in 0..6u64 {
+        let index = open(&config).await.unwrap();
+        verify(&index, &ops).await;
+        for n in 0..300 {
+            let op = if n % 5 == 4 { Op::Remove(n * 3 % 200) } else { Op::Write(n * 7 % 200, 500) };
+            ops.push(op);
+            run(&index, ops.len() as u64, ops.last().unwrap()).await.unwrap();
+            if n % 100 == 50 && round % 2 == 0 {
+                index.checkpoint_now().await.unwrap();
+            }
+        }
+        verify(&index, &ops).await;
+        if round % 3 == 0 {
+            index.close().await.unwrap();
+            let closed = index.transact::<(), Never>(|txn| {
+                txn.put(&b"12345678"[..], &b""[..]);
+                Ok(())
+            });
+            assert!(matches!(closed, Err(Abort::Log(LogError::ReadOnly { .. }))));
+        } else {
+            index.sync(index.last_seq(), SyncMode::Queued).await.unwrap();
+        }
+    }
+    assert!(model(&ops).len() > 100);
+}
+
+#[tokio::test]
+async fn a_clean_start_reads_almost_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let index = open(&config).await.unwrap();
+    for n in 0..200u64 {
+        let made = index.transact::<(), Never>(|txn| {
+            for i in 0..200u64 {
+                txn.put([(n * 200 + i + 5).to_be_bytes(), [7; 8]].concat(), vec![9; 60]);
+            }
+            Ok(())
+        });
+        made.unwrap();
+    }
+    index.close().await.unwrap();
+    let pages = index.status().pages_written;
+    assert!(pages > 200, "{pages}");
+    drop(index);
+    let index = open(&config).await.unwrap();
+    // The root, and the leaves of usage that the checkpoint's own pages changed.
+    assert!(index.status().resident_pages <= 4, "{:?}", index.status());
+    assert_eq!(index.status().replay_segments, 0);
+}
+
+#[tokio::test]
+async fn segments_and_checkpoints_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let mut ops = Vec::new();
+    let mut most = 0;
+    for _ in 0..5 {
+        let index = open(&config).await.unwrap();
+        for n in 0..60u64 {
+            ops.push(Op::Write(n % 40, 30_000));
+            run(&index, ops.len() as u64, ops.last().unwrap()).await.unwrap();
+            if n % 20 == 19 {
+                index.checkpoint_now().await.unwrap();
+            }
+        }
+        verify(&index, &ops).await;
+        let names = objects(&*config.log.store).await;
+        most = most.max(names.len());
+        assert_eq!(names.iter().filter(|n| n.starts_with("ckpt/")).count(), 2, "{names:?}");
+    }
+    // 40 keys of 30,000 bytes are two segments; the rest is seals, epochs, two checkpoints.
+    assert!(most < 45, "{most} objects");
+}
+
+#[tokio::test]
+async fn replies_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let tag = |id| RequestTag { client: [3; 16], id, digest: id ^ 5 };
+    let index = open(&config).await.unwrap();
+    for id in 0..20u64 {
+        let done = index.transact::<(), Never>(|txn| {
+            txn.put([(id + 5).to_be_bytes(), [7; 8]].concat(), vec![]);
+            txn.remember(tag(id), id.to_le_bytes().to_vec());
+            Ok(())
+        });
+        let seq = done.unwrap().seq;
+        if id == 10 {
+            index.checkpoint_now().await.unwrap();
+        }
+        index.sync(seq, SyncMode::Inline).await.unwrap();
+    }
+    let expected: Vec<_> = (0..20).map(|id| index.remembered(&tag(id)).unwrap()).collect();
+    drop(index);
+    let index = open(&config).await.unwrap();
+    for (id, expected) in expected.iter().enumerate() {
+        assert_eq!(index.remembered(&tag(id as u64)).as_ref(), Some(expected));
+    }
+    assert_eq!(index.remembered(&tag(99)), None);
+}
+
+#[tokio::test]
+async fn a_second_opener_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let index = open(&config).await.unwrap();
+    let Err(LogError::Refused(reason)) = open(&config).await else { panic!("opened twice") };
+    assert!(reason.contains("host test"), "{reason}");
+    run(&index, 1, &Op::Write(1, 10)).await.unwrap();
+    index.sync(index.last_seq(), SyncMode::Inline).await.unwrap();
+}
