@@ -15,7 +15,7 @@ fn disk() -> Arc<dyn Disk> {
 #[tokio::test]
 async fn records_and_frames_come_back_after_a_clean_stop_and_after_a_drop() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real()).unwrap();
     let mut first = open(&config, 1 << 20).await.unwrap();
     assert!(first.records.is_empty());
     assert_eq!(first.writer.epoch(), 2);
@@ -53,7 +53,7 @@ async fn records_and_frames_come_back_after_a_clean_stop_and_after_a_drop() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_segments_are_stored_by_link_and_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real()).unwrap();
     let mut opened = open(&config, 256 << 10).await.unwrap();
     let mut locations = Vec::new();
     for n in 0..400_u64 {
@@ -87,7 +87,7 @@ async fn many_segments_are_stored_by_link_and_read_back() {
 #[tokio::test]
 async fn a_second_server_is_refused_by_the_holders_name() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let config = config(&disk(), dir.path().to_str().unwrap(), &Env::real()).unwrap();
     let first = open(&config, 1 << 20).await.unwrap();
     match open(&config, 1 << 20).await {
         Err(LogError::Refused(text)) => assert!(text.contains("host test, pid 1"), "{text}"),

@@ -23,9 +23,9 @@ pub fn header(segment_bytes: u64) -> VolumeHeader {
 }
 
 /// A directory store in `root`, its journal inside.
-pub fn config(disk: &Arc<dyn Disk>, root: &str, env: &Env) -> LogConfig {
-    let store = Directory::create(disk.clone(), root, env).expect("the store's directory");
-    LogConfig {
+pub fn config(disk: &Arc<dyn Disk>, root: &str, env: &Env) -> Result<LogConfig, LogError> {
+    let store = Directory::create(disk.clone(), root, env)?;
+    Ok(LogConfig {
         store: Arc::new(store),
         disk: disk.clone(),
         env: env.clone(),
@@ -38,7 +38,7 @@ pub fn config(disk: &Arc<dyn Disk>, root: &str, env: &Env) -> LogConfig {
         abandon_journal: false,
         key: None,
         inline_only: false,
-    }
+    })
 }
 
 pub struct Opened {
