@@ -32,7 +32,8 @@ pub fn paused() -> tokio::runtime::Runtime {
         .expect("a runtime")
 }
 
-fn simulated(disk: &SimDisk, env: &Env) -> Result<LogConfig, LogError> {
+/// The volume on a simulated disk: no threads, all in one task after another.
+pub fn simulated(disk: &SimDisk, env: &Env) -> Result<LogConfig, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let mut config = config(&disk, ROOT, env)?;
     config.inline_only = true;

@@ -1,5 +1,7 @@
 //! The life of a log: opened, written, synced, killed, opened again.
 
 mod basic;
+mod countdown;
 mod crash;
+mod failures;
 mod world;
