@@ -80,6 +80,8 @@ pub(crate) struct Segment {
     pub bodies: BTreeMap<u32, Readable>,
     /// What its footer says of it (R4): set when it is sealed.
     pub digest: u64,
+    /// The store gets a copy of the file's bytes, not the file.
+    pub distrusted: bool,
     /// Puts that failed.
     pub attempts: u32,
     /// When a failed put may be tried again.
@@ -122,6 +124,7 @@ impl Segment {
             marked: 0,
             bodies: BTreeMap::new(),
             digest: 0,
+            distrusted: false,
             attempts: 0,
             not_before: Duration::ZERO,
             ordinal: 0,
@@ -153,6 +156,7 @@ impl Segment {
             marked: end,
             bodies: BTreeMap::new(),
             digest: footer.digest(),
+            distrusted: false,
             attempts: 0,
             not_before: Duration::ZERO,
             ordinal: 0,

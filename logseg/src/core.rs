@@ -108,6 +108,8 @@ pub(crate) struct State {
     pub dir_dirty: bool,
     pub spare: Option<Spare>,
     pub failure: Option<Failure>,
+    /// What the store said to the last put that failed.
+    pub put_error: Option<String>,
     /// First chain id that is not stored.
     pub stored_through: SegmentId,
     /// Side counters below this were handed out.
@@ -198,6 +200,7 @@ impl Core {
             dir_dirty: false,
             spare: None,
             failure: None,
+            put_error: None,
             stored_through: birth.stored_through,
             side_next: 0,
             side_reserved: (0, Seq(0)),

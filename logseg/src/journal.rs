@@ -94,6 +94,7 @@ impl Journal {
                 found.id
             )));
         }
+        journal.sweep()?;
         let bytes = JournalIdentity { volume: *volume, journal: uuid }.encode();
         journal.publish(IDENTITY, &bytes, env)?;
         Ok(journal)

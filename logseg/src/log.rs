@@ -61,6 +61,8 @@ pub struct LogStatus {
     pub puts: u64,
     /// Segments whose last put failed and is waiting to be tried again.
     pub failed_segments: u64,
+    /// What the store said to the last put that failed, while any segment waits for that.
+    pub put_error: Option<String>,
     /// Decoded frames kept in the cache, its overhead included, bytes.
     pub cached_bytes: u64,
     /// Why the log takes nothing more, if so.
@@ -346,6 +348,7 @@ impl Log {
         let core = self.core();
         let state = core.lock();
         let failed = |s: &&Segment| s.phase == Phase::Failed;
+        let failed = state.chain.segments.iter().filter(failed).count() as u64;
         LogStatus {
             unsynced_bytes: state.unsynced,
             unstored_bytes: state.chain.segments.iter().map(|s| s.durable).sum(),
@@ -354,7 +357,8 @@ impl Log {
             waiters: core.counts.waiters.load(Ordering::Relaxed),
             stored_segments: core.counts.stored_segments.load(Ordering::Relaxed),
             puts: core.counts.puts.load(Ordering::Relaxed),
-            failed_segments: state.chain.segments.iter().filter(failed).count() as u64,
+            failed_segments: failed,
+            put_error: state.put_error.clone().filter(|_| failed > 0),
             cached_bytes: core.reader.cached_bytes(),
             failure: state.failure.as_ref().map(|f| f.error().to_string()),
         }

@@ -9,7 +9,10 @@ use crate::{
     BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
     chain::{JournalFile, Phase},
     core::{Core, Failure, wake},
-    format::{ChainObject, FOOTER_TAIL, FooterTail, chain_object, crc32c, segment_name},
+    error::journal_error,
+    format::{
+        ChainObject, FOOTER_TAIL, FooterTail, chain_object, crc32c, scan_sealed, segment_name,
+    },
 };
 
 /// What is to be stored.
@@ -21,6 +24,9 @@ struct Source {
 
 enum From {
     File(Arc<JournalFile>),
+    /// The file's bytes and not the file: an fdatasync of it failed (R10) after its bytes had been
+    /// durable, when it was cut to its length.
+    Copy(Arc<JournalFile>),
     Memory(Vec<Bytes>),
 }
 
@@ -52,6 +58,7 @@ impl Core {
         let mut state = self.lock();
         let segment = state.chain.find_mut(id)?;
         let from = match segment.file.clone() {
+            Some(file) if segment.distrusted => From::Copy(file),
             Some(file) => From::File(file),
             None => From::Memory(segment.pieces(0, segment.end)),
         };
@@ -63,10 +70,14 @@ impl Core {
         self.counts.puts.fetch_add(1, Ordering::Relaxed);
         let done = match &source.from {
             From::Memory(pieces) => self.store.put_new(&name, pieces.clone()).await,
+            From::Copy(file) => match sealed_bytes(id, file, source.len) {
+                Ok(bytes) => self.store.put_new(&name, vec![bytes]).await,
+                Err(e) => return Outcome::Later(e),
+            },
             From::File(file) => match self.trim(file, source.len) {
                 Ok(()) => self.store.put_file(&name, &file.path, source.len).await,
                 Err(e) => {
-                    return Outcome::Later(crate::error::journal_error("trim", &file.path, e));
+                    return Outcome::Later(journal_error("trim", &file.path, e));
                 }
             },
         };
@@ -127,12 +138,8 @@ impl Core {
 
     fn checksum(&self, source: &Source) -> std::io::Result<u32> {
         let bytes = match &source.from {
-            From::Memory(pieces) => pieces.concat(),
-            From::File(file) => {
-                let mut bytes = vec![0; usize::try_from(source.len).unwrap_or(0)];
-                file.file.read_at(0, &mut bytes)?;
-                bytes
-            }
+            From::Memory(pieces) => pieces.concat().into(),
+            From::File(file) | From::Copy(file) => read_bytes(file, source.len)?,
         };
         Ok(crc32c(&bytes))
     }
@@ -217,6 +224,7 @@ impl Core {
         let now = self.env.clock.monotonic();
         let dice = self.env.random_u64();
         let mut state = self.lock();
+        state.put_error = Some(format!("{id}: {error}"));
         let Some(segment) = state.chain.find_mut(id) else { return };
         let attempts = segment.attempts + 1;
         let pause = backoff(attempts, dice);
@@ -224,7 +232,27 @@ impl Core {
         segment.attempts = attempts;
         segment.not_before = now + pause;
         segment.phase = Phase::Failed;
+        let doubt = matches!(
+            error,
+            LogError::Journal { .. }
+                | LogError::Store(StoreError::Corrupt { .. } | StoreError::Unknown { .. })
+        );
+        segment.distrusted |= doubt && segment.file.is_some();
     }
+}
+
+fn read_bytes(file: &JournalFile, len: u64) -> std::io::Result<Bytes> {
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    let n = file.file.read_at(0, &mut bytes)?;
+    bytes.truncate(n);
+    Ok(bytes.into())
+}
+
+/// The bytes of a sealed segment, every entry checked.
+fn sealed_bytes(id: SegmentId, file: &JournalFile, len: u64) -> Result<Bytes, LogError> {
+    let bytes = read_bytes(file, len).map_err(|e| journal_error("read", &file.path, e))?;
+    scan_sealed(&bytes).map_err(|e| e.of(id))?;
+    Ok(bytes)
 }
 
 /// Equal length and footer (R4).

@@ -103,7 +103,7 @@ fn world(seed: u64) {
     let dice = SeededDice::new(seed);
     let mut disk = SimDisk::new();
     // The reserve is a file in memory here.
-    disk.set_capacity(Some(64 << 20));
+    disk.set_capacity(Some(16 << 20));
     let mut known = Known::default();
     for life in 0..6 {
         let env_seed = dice.next_u64();

@@ -22,7 +22,7 @@ const SEGMENT: u64 = 64 << 10;
 
 fn disk() -> SimDisk {
     let disk = SimDisk::new();
-    disk.set_capacity(Some(64 << 20));
+    disk.set_capacity(Some(16 << 20));
     disk
 }
 
