@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use logseg::LogError;
 use tokio::sync::Notify;
 
 use crate::{Index, index::Inner, limits};
@@ -121,7 +122,7 @@ impl Inner {
     }
 
     /// Does what is due; gives how long to wait for the next look, `None`: until woken.
-    async fn tend(&self) -> Result<Option<Duration>, logseg::LogError> {
+    async fn tend(&self) -> Result<Option<Duration>, LogError> {
         let every = self.settings.checkpoint_every;
         let mut keeper = self.keeper.lock().await;
         self.scan_dead(&mut keeper).await?;
@@ -151,6 +152,12 @@ async fn drive(inner: Weak<Inner>, pulse: Arc<Pulse>) {
             Ok(pause) => {
                 retry = RETRY_FIRST;
                 pause
+            }
+            Err(error @ (LogError::Fenced { .. } | LogError::ReadOnly { .. })) => {
+                // Nothing can be written any more; a fenced writer deletes nothing either.
+                tracing::error!(%error, "no more checkpoints");
+                alive.room.notify_waiters(); // whoever waits for room learns it from the log
+                return;
             }
             Err(error) => {
                 tracing::warn!(%error, "checkpoint failed; it is tried again");

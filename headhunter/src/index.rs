@@ -272,6 +272,7 @@ impl Index {
             if let Some(reason) = inner.commit.lock().broken.clone() {
                 return Err(LogError::ReadOnly { reason });
             }
+            inner.home.admit(0).await?; // a log that takes nothing makes no room
             self.wake();
             room.await;
         }

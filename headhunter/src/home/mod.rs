@@ -77,7 +77,7 @@ impl Home {
     pub async fn side(&self) -> Result<Side, LogError> {
         match self {
             Self::Memory(memory) => Ok(Side::Memory(memory.side()?)),
-            Self::Log(log) => Ok(Side::Log(log.side_writer().await?)),
+            Self::Log(log) => Ok(Side::Log(Box::new(log.side_writer().await?))),
         }
     }
 
@@ -209,7 +209,7 @@ impl Pen {
 /// Writes side segments.
 pub(crate) enum Side {
     Memory(MemorySide),
-    Log(SideWriter),
+    Log(Box<SideWriter>),
 }
 
 impl Side {

@@ -1,6 +1,7 @@
 //! Checkpoints, recovery, retirement and memory on a log in memory, where everything can be
 //! looked at and made to fail.
 
+mod golden;
 mod memory_bound;
 mod recovery;
 mod retirement;

@@ -1,5 +1,8 @@
 //! The index over the real log: opened, killed, crashed, opened again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+#![allow(clippy::cast_possible_wrap)]
+
 mod crash;
 mod opening;
 mod world;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use headhunter::{Abort, LogError, RequestTag, SyncMode};
 use swiftclient::{
@@ -127,4 +127,71 @@ async fn a_second_opener_is_refused() {
     assert!(reason.contains("host test"), "{reason}");
     run(&index, 1, &Op::Write(1, 10)).await.unwrap();
     index.sync(index.last_seq(), SyncMode::Inline).await.unwrap();
+}
+
+/// R6: what a checkpoint refers to, and the chain before it, is in the store, not only in the
+/// journal: a lost journal costs what came after, never the volume.
+#[tokio::test]
+async fn a_checkpoint_needs_no_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    let index = open(&config).await.unwrap();
+    let mut ops = Vec::new();
+    for n in 0..200 {
+        ops.push(Op::Write(n % 70, 3000));
+        run(&index, ops.len() as u64, ops.last().unwrap()).await.unwrap();
+    }
+    index.checkpoint_now().await.unwrap();
+    run(&index, ops.len() as u64 + 1, &Op::Write(1000, 10)).await.unwrap();
+    index.sync(index.last_seq(), SyncMode::Inline).await.unwrap();
+    drop(index);
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    let Err(LogError::Refused(reason)) = open(&config).await else { panic!("opened") };
+    assert!(reason.contains("journal"), "{reason}");
+    config.log.abandon_journal = true;
+    verify(&open(&config).await.unwrap(), &ops).await;
+}
+
+/// The driver makes checkpoints by itself, does nothing at rest, and ends with the index.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_driver_makes_checkpoints_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&disk(), dir.path().to_str().unwrap(), &Env::real());
+    config.background = true;
+    config.log.inline_only = false;
+    config.checkpoint_every = Duration::from_millis(20);
+    let index = open(&config).await.unwrap();
+    let mut ops = Vec::new();
+    let deadline = config.log.env.clock.monotonic() + Duration::from_secs(20);
+    while index.status().checkpoints < 3 {
+        ops.push(Op::Write(ops.len() as u64 % 50, 2000));
+        run(&index, ops.len() as u64, ops.last().unwrap()).await.unwrap();
+        assert!(config.log.env.clock.monotonic() < deadline, "{:?}", index.status());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Once the last change is in a checkpoint nothing more happens.
+    let mut before = index.status().checkpoints;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = index.status().checkpoints;
+        if now == before {
+            break;
+        }
+        assert!(config.log.env.clock.monotonic() < deadline, "{:?}", index.status());
+        before = now;
+    }
+    verify(&index, &ops).await;
+    index.sync(index.last_seq(), SyncMode::Queued).await.unwrap();
+    drop(index);
+    // The lock is free as soon as the driver has let go.
+    let again = loop {
+        match open(&config).await {
+            Ok(index) => break index,
+            Err(error) => {
+                assert!(config.log.env.clock.monotonic() < deadline, "{error}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    verify(&again, &ops).await;
 }
