@@ -60,8 +60,12 @@ impl Volume {
                 let refuse = |stop: Stop| stop.seen(&old);
                 let checked = namespace(name).and_then(|space| may_change(&cx.caller, &old, space));
                 checked.map_err(|e| refuse(e.into()))?;
-                if value.is_some_and(|v| v.len() > limits::XATTR_BYTES) {
+                let len = value.map_or(0, <[u8]>::len);
+                if len > limits::XATTR_BYTES {
                     return Err(refuse(FsError::Range.into()));
+                }
+                if len > self.index().payload_bytes() {
+                    return Err(refuse(FsError::NoSpc.into())); // a very small volume
                 }
                 let exists = self.files().xattr(txn, id.ino, name)?.is_some();
                 match (exists, value.is_some()) {

@@ -85,8 +85,10 @@ impl Files {
         .await?;
         let numbers = Numbers::open(&index, tuning.numbers_block).await?;
         let mounted = index.env().clock.monotonic();
+        // Small volumes have small transactions; a removal takes a key and a change of usage.
+        let fit = (index.payload_bytes() / limits::REMOVAL_BYTES).max(1);
         Ok(Self {
-            tuning,
+            tuning: Tuning { slice_keys: tuning.slice_keys.min(fit), ..tuning },
             name_secret: index.header().name_secret,
             numbers,
             held: Mutex::default(),

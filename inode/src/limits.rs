@@ -26,6 +26,8 @@ pub const NUMBERS_BLOCK: u64 = 65_536;
 pub const NUMBERS_LOW: u64 = 4;
 /// Most extents or xattr parts that one transaction removes (R22).
 pub const SLICE_KEYS: usize = 1_024;
+/// What the removal of one extent takes in a record at most, bytes.
+pub const REMOVAL_BYTES: usize = 64;
 /// Most truncate marks of one inode (R22).
 pub const MARKS: usize = 4;
 /// Most payload bytes of one write transaction (half of what the log allows one record).

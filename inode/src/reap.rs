@@ -8,7 +8,7 @@ use crate::{
     extent::{self, overlapping},
     files::{add_counter, damaged, load_any, save, save_unchanged, transact},
     key,
-    limits::{MAX_FILE_BYTES, SCAN_KEYS},
+    limits::{self, MAX_FILE_BYTES, SCAN_KEYS},
 };
 
 impl Files {
@@ -194,7 +194,14 @@ impl Files {
         let most = self.tuning.slice_keys;
         let items =
             txn.range(&key::prefix(ino, key::TARGET), &key::end(ino, u8::MAX - 1), most + 1)?;
+        // Names of xattrs make long keys: the record must stay as small as one of extents.
+        let (mut now, mut bytes) = (0, 0);
         for (k, v) in items.iter().take(most) {
+            bytes += k.len() + 16;
+            if bytes > most * limits::REMOVAL_BYTES && now > 0 {
+                break;
+            }
+            now += 1;
             match key::split(k) {
                 Some((_, key::EXTENT, _)) => {
                     let extent = extent::decode(k, v)?;
@@ -204,7 +211,7 @@ impl Files {
                 _ => return Err(damaged(k)),
             }
         }
-        if items.len() > most {
+        if items.len() > now {
             return Ok(false);
         }
         txn.delete(Bytes::copy_from_slice(&key::attributes(ino)));

@@ -29,6 +29,7 @@ struct Machine {
     clock: Arc<Jumping>,
     dice: Arc<SeededDice>,
     runtime: Rc<Runtime>,
+    segment_bytes: u64,
 }
 
 impl Machine {
@@ -61,7 +62,7 @@ impl Machine {
             None => {
                 let header = VolumeHeader {
                     uuid: [7; 16],
-                    segment_bytes: 4 << 20,
+                    segment_bytes: self.segment_bytes,
                     fencing: true,
                     name_secret: [5; 16],
                     handle_key: [6; 32],
@@ -148,9 +149,11 @@ fn run(seed: u64) {
     let mut dice = Dice(seed);
     let tuning = Tuning { numbers_block: 64, ..pair::tuning(&mut dice) };
     let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
-    let dice_of_disk = Arc::new(SeededDice::new(seed));
+    // Small segments and transactions, or the largest that the reserve lets be quick.
+    let segment_bytes = *dice.pick(&[64 << 10, 1 << 20, 4 << 20]);
+    let (disk, dice_of_machine) = (SimDisk::new(), Arc::new(SeededDice::new(seed)));
     let mut machine =
-        Machine { disk: SimDisk::new(), clock: clock.clone(), dice: dice_of_disk, runtime };
+        Machine { disk, clock: clock.clone(), dice: dice_of_machine, runtime, segment_bytes };
     // A small disk has a small reserve, which is made anew in each life.
     machine.disk.set_capacity(Some(128 << 20));
     let mut pair = Pair::on(machine.open(), clock, dice, tuning);
@@ -173,4 +176,37 @@ fn every_crash_leaves_a_prefix() {
         println!("seed {seed}");
         run(seed);
     }
+}
+
+/// Segments of 64 KiB allow records of 16 KiB: large writes, long names of xattrs and the removal
+/// of many extents go in pieces that fit.
+#[test]
+fn a_very_small_volume() {
+    let runtime = pair::use_runtime();
+    let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
+    let (disk, dice) = (SimDisk::new(), Arc::new(SeededDice::new(1)));
+    let machine = Machine { disk, clock, dice, runtime, segment_bytes: 64 << 10 };
+    machine.disk.set_capacity(Some(64 << 20));
+    let v = now(Volume::open(machine.open(), (0, 0))).unwrap();
+    let caller = fs::Caller { uid: 0, gid: 0, groups: vec![], owner_override: true };
+    let cx = fs::Context { caller, request: None };
+    let how = fs::CreateHow::Guarded(fs::SetAttributes::default());
+    let file = now(v.create(&cx, v.root(), b"f", how)).unwrap().object.id;
+    let data: Vec<u8> = (0..300_000u32).flat_map(|n| n.to_le_bytes()).collect();
+    now(v.write(&cx, file, 77, data.clone().into())).unwrap();
+    let read = now(v.read(&cx.caller, file, 77, 2 << 20)).unwrap();
+    assert!(read.pieces.concat() == data);
+    for n in 0..600 {
+        now(v.write(&cx, file, (4 << 20) + n * 2, vec![1].into())).unwrap();
+        let name = format!("user.{n:0250}");
+        now(v.setxattr(&cx, file, name.as_bytes(), Some(b"value"), false, false)).unwrap();
+    }
+    let large = now(v.setxattr(&cx, file, b"user.large", Some(&[1; 60_000]), false, false));
+    assert_eq!(large.unwrap_err().error, FsError::NoSpc);
+    let cut = fs::SetAttributes { size: Some(100), ..Default::default() };
+    now(v.setattr(&cx, file, cut, None)).unwrap();
+    now(v.remove(&cx, v.root(), b"f")).unwrap();
+    while now(v.tend()).unwrap() {}
+    let report = now(v.check()).unwrap();
+    assert_eq!((report.findings, report.inodes, report.extents), (vec![], 1, 0));
 }

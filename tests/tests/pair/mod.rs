@@ -38,7 +38,7 @@ impl Dice {
         usize::try_from(self.roll() % n as u64).unwrap()
     }
     pub fn one_in(&mut self, n: u64) -> bool {
-        self.roll() % n == 0
+        self.roll().is_multiple_of(n)
     }
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len())]
@@ -231,7 +231,7 @@ impl Pair {
     fn made(&mut self, m: Result<u64, FsError>, v: Result<(Attributes, Wcc), Failure>) {
         match (m, v) {
             (Ok(m), Ok((object, dir))) => {
-                if !self.known.iter().any(|k| *k == (m, object.id)) {
+                if !self.known.contains(&(m, object.id)) {
                     let used = self.known.iter().any(|k| k.1.ino == object.id.ino);
                     assert!(!used && !self.lost.contains(&object.id.ino), "number reused");
                     self.known.push((m, object.id));
