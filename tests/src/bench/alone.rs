@@ -10,8 +10,8 @@ use crate::load::{LoadError, Prepared, Row, Shape, now};
 use crate::server::{Esker, Setup, pause, until};
 
 /// Appends 4 KiB and fdatasyncs for one second on a growing file: what the disk itself takes.
-/// Gives the median time of one, µs.
-pub fn bare_append(dir: &Path) -> Result<f64, LoadError> {
+/// Gives the median time of one, µs, and how many there were.
+pub fn bare_append(dir: &Path) -> Result<(f64, f64), LoadError> {
     let mut file = tempfile::tempfile_in(dir)?;
     let end = now() + Duration::from_secs(1);
     let mut took = Vec::new();
@@ -21,7 +21,8 @@ pub fn bare_append(dir: &Path) -> Result<f64, LoadError> {
         file.sync_data()?;
         took.push((now() - begin).as_secs_f64() * 1e6);
     }
-    Ok(median(took))
+    let n = took.len() as f64;
+    Ok((median(took), n))
 }
 
 /// NULL and GETATTR at rest, and right after 100,000 files were made, while they are destaged.

@@ -116,7 +116,7 @@ pub fn group_commit(work: &Path) -> Result<Vec<Fact>, LoadError> {
     let writer = Rc::new(RefCell::new(writer));
     let (mut to_one, mut to_bare, mut figures) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {
-        let bare = 1e6 / bare_append(work)?;
+        let bare = bare_append(work)?.1;
         let one = rate(&runtime, &log, &writer, 1)?;
         let many = rate(&runtime, &log, &writer, WAITERS)?;
         to_one.push(many / one);

@@ -110,11 +110,11 @@ fn run(args: &Args, target: &Path, root: &Path) -> Result<(), LoadError> {
     let begin = now();
     let wanted = |part: &str| args.part.as_ref().is_none_or(|p| p == part);
     if wanted("rows") {
-        let bare = bare_append(work.path())?;
+        let bare = bare_append(work.path())?.0;
         rows(args, work.path(), root, &mut report)?;
         report.fact(Fact {
             name: "4 KiB append + fdatasync on this disk, before and after, p50".into(),
-            value: format!("{bare:.0} µs, {:.0} µs", bare_append(work.path())?),
+            value: format!("{bare:.0} µs, {:.0} µs", bare_append(work.path())?.0),
             wanted: "–".into(),
             met: true,
         });
