@@ -117,6 +117,8 @@ pub(crate) struct State {
     /// Side counters below this are reserved by a record, durable at this seq.
     pub side_reserved: (u32, Seq),
     pub stop: bool,
+    /// The keeper looks at its clocks by itself, every tick.
+    pub ticking: bool,
 }
 
 /// A journal file made in advance: zeros, synced, named for the segment to come.
@@ -197,6 +199,7 @@ impl Core {
             flushing: false,
             flush_wanted: false,
             writeout_wanted: false,
+            ticking: false,
             dir_dirty: false,
             spare: None,
             failure: None,
@@ -475,9 +478,13 @@ impl Core {
         let mut released = Vec::new();
         let mut state = self.lock();
         let mut newest = self.durable_seq();
+        // A wake of another thread costs a fifth of a sync: only where it has something to do. A
+        // sealed segment may go to the store; the clock of the mark after silence must run.
+        let mut tend = !state.ticking;
         for &(id, end, seq) in done {
             let Some(segment) = state.chain.find_mut(id) else { continue };
             let before = segment.durable;
+            tend |= segment.phase != Phase::Open;
             if end > before {
                 released.push(segment.durable_to(end));
                 state.unsynced -= end - before;
@@ -489,7 +496,9 @@ impl Core {
         drop(state);
         self.counts.waiters.fetch_add(wakers.len() as u64, Ordering::Relaxed);
         wake(wakers);
-        self.keeper.notify_one();
+        if tend {
+            self.keeper.notify_one();
+        }
         released.into_iter().flat_map(|r| r.bodies).collect()
     }
 

@@ -101,10 +101,12 @@ impl Core {
     /// Marks after silence (R11), sealing by age; gives when to look again.
     fn timers(&self, state: &mut State, now: Duration) -> Option<Duration> {
         let age = if self.links() { AGE_LINKED } else { AGE_STREAMED };
+        state.ticking = false;
         let open = state.chain.open()?;
         let born = open.born?;
         let unmarked = self.journal.is_some() && open.durable > open.marked;
         let silent = now.saturating_sub(open.touched) >= MARK_AFTER;
+        state.ticking = unmarked;
         if now.saturating_sub(born) >= age {
             self.want_roll(state);
         } else if unmarked && silent {
