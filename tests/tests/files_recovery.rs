@@ -210,3 +210,77 @@ fn a_very_small_volume() {
     let report = now(v.check()).unwrap();
     assert_eq!((report.findings, report.inodes, report.extents), (vec![], 1, 0));
 }
+
+/// The disk fills up: the write concerned gets NOSPC and nothing else does; reading, cutting and
+/// removing go on from the reserve, what they free can be written again, and all of it lives
+/// through a crash (R18).
+#[test]
+fn a_full_disk() {
+    let runtime = pair::use_runtime();
+    let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
+    let (disk, dice) = (SimDisk::new(), Arc::new(SeededDice::new(2)));
+    let mut machine = Machine { disk, clock, dice, runtime, segment_bytes: 256 << 10 };
+    machine.disk.set_capacity(Some(32 << 20));
+    let mut index = machine.open();
+    let mut v = now(Volume::open(index.clone(), (0, 0))).unwrap();
+    let caller = fs::Caller { uid: 0, gid: 0, groups: vec![], owner_override: true };
+    let cx = fs::Context { caller, request: None };
+    let name = |n: u32| format!("file-{n}").into_bytes();
+    let create = |v: &Volume, n: u32| {
+        let how = fs::CreateHow::Unchecked(fs::SetAttributes::default());
+        now(v.create(&cx, v.root(), &name(n), how)).map(|made| made.object.id)
+    };
+    let fill = |v: &Volume, from: u32| -> (u32, FsError) {
+        for n in from.. {
+            let wrote = create(v, n).and_then(|id| {
+                let data = vec![u8::try_from(n % 251).unwrap() + 1; 200_000];
+                let seq = now(v.write(&cx, id, 0, data.into()))?.seq;
+                now(v.sync(seq, SyncMode::Inline)).map_err(fs::Failure::from)
+            });
+            if let Err(failure) = wrote {
+                return (n, failure.error);
+            }
+            assert!(n < 1_000, "the disk never fills");
+        }
+        unreachable!()
+    };
+    let whole = |v: &Volume, n: u32| {
+        let (found, _) = now(v.lookup(&cx.caller, v.root(), &name(n))).unwrap();
+        let read = now(v.read(&cx.caller, found.id, 0, 1 << 20)).unwrap();
+        let byte = u8::try_from(n % 251).unwrap() + 1;
+        assert!(read.pieces.concat() == vec![byte; 200_000], "file {n}");
+        found.id
+    };
+    let (mut files, error) = fill(&v, 0);
+    assert!(files > 50, "only {files} files fit");
+    assert_eq!(error, FsError::NoSpc);
+    for round in 0..3 {
+        (0..files).step_by(7).for_each(|n| drop(whole(&v, n)));
+        // Half is cut, the other half removed.
+        for n in 0..files {
+            if n % 2 == 0 {
+                let id = whole(&v, n);
+                let none = fs::SetAttributes { size: Some(0), ..Default::default() };
+                now(v.setattr(&cx, id, none, None)).unwrap();
+            } else {
+                now(v.remove(&cx, v.root(), &name(n))).unwrap();
+            }
+        }
+        while now(v.tend()).unwrap() {}
+        for _ in 0..3 {
+            now(index.checkpoint_now()).unwrap();
+        }
+        let (again, error) = fill(&v, 0);
+        assert_eq!(error, FsError::NoSpc, "round {round}");
+        assert!(again + 10 > files, "round {round}: {again} of {files} fit again");
+        now(v.remove(&cx, v.root(), &name(again))).ok();
+        now(v.sync(index.last_seq(), SyncMode::Inline)).unwrap();
+        machine.disk.crash(&*machine.dice);
+        machine.disk = machine.disk.process();
+        index = machine.open();
+        v = now(Volume::open(index.clone(), (0, 0))).unwrap();
+        assert_eq!(now(v.check()).unwrap().findings, Vec::<String>::new());
+        (0..again).for_each(|n| drop(whole(&v, n)));
+        files = again;
+    }
+}
