@@ -77,7 +77,7 @@ fn group(root: &Path, waiters: u64, time: Duration) -> (f64, Vec<Duration>, f64)
             let (log, writer) = (log.clone(), writer.clone());
             let (latencies, busy) = (latencies.clone(), busy.clone());
             tasks.push(tokio::task::spawn_local(async move {
-                let payload = Bytes::from(vec![w as u8; PAYLOAD]);
+                let payload = Bytes::from(vec![7; PAYLOAD]);
                 while begin.elapsed() < time {
                     let start = Instant::now();
                     log.admit(PAYLOAD as u64).await.unwrap();

@@ -303,6 +303,11 @@ impl Chain {
         self.segments.back().filter(|s| s.phase == Phase::Open)
     }
 
+    /// The newest sealed one. Where it is durable all before it are.
+    pub(crate) fn sealed(&self) -> Option<&Segment> {
+        self.segments.iter().rev().find(|s| s.phase != Phase::Open)
+    }
+
     pub(crate) fn open_mut(&mut self) -> Option<&mut Segment> {
         self.segments.back_mut().filter(|s| s.phase == Phase::Open)
     }

@@ -117,8 +117,6 @@ pub(crate) struct State {
     /// Side counters below this are reserved by a record, durable at this seq.
     pub side_reserved: (u32, Seq),
     pub stop: bool,
-    /// The keeper looks at its clocks by itself, every tick.
-    pub ticking: bool,
 }
 
 /// A journal file made in advance: zeros, synced, named for the segment to come.
@@ -138,7 +136,6 @@ pub(crate) struct Core {
     pub pool: tokio::runtime::Handle,
     pub sizes: Sizes,
     pub key: Option<VolumeKey>,
-    pub holder: String,
     /// Its existence ends us (R5).
     pub sealed_path: PathBuf,
     pub reader: Reader,
@@ -199,7 +196,6 @@ impl Core {
             flushing: false,
             flush_wanted: false,
             writeout_wanted: false,
-            ticking: false,
             dir_dirty: false,
             spare: None,
             failure: None,
@@ -212,7 +208,6 @@ impl Core {
         Self {
             sizes: Sizes::new(header.segment_bytes, config.unsynced_bytes),
             key: config.key.clone(),
-            holder: config.holder.clone(),
             sealed_path: journal.as_ref().map(|j| j.sealed_path(birth.epoch)).unwrap_or_default(),
             reader,
             header,
@@ -352,13 +347,13 @@ impl Core {
     }
 
     /// Appends the staged frames and their record as one piece.
-    pub(crate) fn commit(&self, frames: Vec<(Frame, Location)>, record: &Body) -> Seq {
+    pub(crate) fn commit(&self, frames: &[(Frame, Location)], record: &Body) -> Seq {
         let now = self.env.clock.monotonic();
         let mut state = self.lock();
         let seq = state.next_seq;
         let (mut added, mut first) = (0, false);
         if let Some(open) = state.chain.open_mut() {
-            for (frame, location) in &frames {
+            for (frame, location) in frames {
                 debug_assert_eq!(u64::from(location.offset), open.end);
                 let entry = Entry { kind: Kind::Data, owner: frame.owner, seq, body: &frame.body };
                 let readable = Readable { location: *location, decoded: frame.decoded().clone() };
@@ -478,13 +473,9 @@ impl Core {
         let mut released = Vec::new();
         let mut state = self.lock();
         let mut newest = self.durable_seq();
-        // A wake of another thread costs a fifth of a sync: only where it has something to do. A
-        // sealed segment may go to the store; the clock of the mark after silence must run.
-        let mut tend = !state.ticking;
         for &(id, end, seq) in done {
             let Some(segment) = state.chain.find_mut(id) else { continue };
             let before = segment.durable;
-            tend |= segment.phase != Phase::Open;
             if end > before {
                 released.push(segment.durable_to(end));
                 state.unsynced -= end - before;
@@ -492,11 +483,14 @@ impl Core {
             newest = newest.max(seq);
         }
         self.durable.store(newest.0, Ordering::Release);
+        let open = state.chain.open().map(|open| open.id);
+        let destage = done.iter().any(|&(id, ..)| Some(id) != open);
         let wakers = state.take_due(newest);
         drop(state);
         self.counts.waiters.fetch_add(wakers.len() as u64, Ordering::Relaxed);
         wake(wakers);
-        if tend {
+        if destage {
+            // Not at every sync: waking another thread costs a fifth of one.
             self.keeper.notify_one();
         }
         released.into_iter().flat_map(|r| r.bodies).collect()

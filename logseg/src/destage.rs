@@ -75,8 +75,8 @@ impl Core {
             // Durability `store`: a sync is a seal and a put.
             self.want_roll(&mut state);
         }
-        let flush = self.journal.is_some()
-            && state.chain.segments.iter().any(|s| s.phase != Phase::Open && s.durable < s.end);
+        let flush =
+            self.journal.is_some() && state.chain.sealed().is_some_and(|s| s.durable < s.end);
         let begin = self.choose_puts(&mut state, now, &mut sleep);
         let spare = self.wants_spare(&state);
         if flush {
@@ -101,18 +101,18 @@ impl Core {
     /// Marks after silence (R11), sealing by age; gives when to look again.
     fn timers(&self, state: &mut State, now: Duration) -> Option<Duration> {
         let age = if self.links() { AGE_LINKED } else { AGE_STREAMED };
-        state.ticking = false;
         let open = state.chain.open()?;
         let born = open.born?;
-        let unmarked = self.journal.is_some() && open.durable > open.marked;
+        // Not by `durable`: nobody wakes the keeper when a sync is done.
+        let unsettled = self.journal.is_some() && open.marked < open.end;
         let silent = now.saturating_sub(open.touched) >= MARK_AFTER;
-        state.ticking = unmarked;
         if now.saturating_sub(born) >= age {
             self.want_roll(state);
-        } else if unmarked && silent {
+        } else if unsettled && silent {
             self.append_mark(state);
         }
-        Some(if unmarked { TICK } else { age.saturating_sub(now.saturating_sub(born)).max(TICK) })
+        let rest = age.saturating_sub(now.saturating_sub(born)).max(TICK);
+        Some(if unsettled { rest.min(MARK_AFTER / 2) } else { rest })
     }
 
     fn window(&self) -> usize {
@@ -121,7 +121,8 @@ impl Core {
     }
 
     fn in_flight(&self, state: &State) -> usize {
-        state.chain.segments.iter().filter(|s| s.phase == Phase::Storing).count()
+        let window = state.chain.segments.iter().take(DESTAGE_WINDOW as usize + 1);
+        window.filter(|s| s.phase == Phase::Storing).count()
     }
 
     /// The oldest that may be put now, at most `DESTAGE_WINDOW` beyond the oldest unstored.

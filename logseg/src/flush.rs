@@ -70,6 +70,7 @@ struct Work {
 
 /// Zeros are written up to a multiple of this, bytes.
 const PAGE: u64 = 4 << 10;
+#[allow(clippy::cast_possible_truncation)] // 260 KiB
 static ZEROS: [u8; (ZERO_AHEAD_BYTES + PAGE) as usize] = [0; (ZERO_AHEAD_BYTES + PAGE) as usize];
 
 impl Core {

@@ -96,7 +96,7 @@ impl LogWriter {
             panic!("a record of {} bytes", record.len())
         };
         let staged = std::mem::take(&mut self.staged);
-        self.core().commit(staged, &body)
+        self.core().commit(&staged, &body)
     }
 
     /// Forgets the staged frames.

@@ -66,6 +66,12 @@ impl Core {
     }
 
     async fn put_source(&self, id: SegmentId, source: &Source) -> Outcome {
+        if let Some(journal) = &self.journal
+            && let Ok(Some(holder)) = journal.sealed_by(&self.sealed_path)
+        {
+            // Who took over stores what it found in the journal itself.
+            return Outcome::Fenced(holder);
+        }
         let name = segment_name(id);
         self.counts.puts.fetch_add(1, Ordering::Relaxed);
         let done = match &source.from {

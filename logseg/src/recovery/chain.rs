@@ -12,7 +12,7 @@ use crate::{
         ChainObject, FormatError, Kind, ScanError, Scanned, Seal, SegmentHeader, Tail,
         chain_object, epoch_name, open_body, scan, scan_sealed, segment_name,
     },
-    journal::Found,
+    journal::{Found, Journal},
 };
 
 /// Read ahead of each segment, bytes: most segments of durability `store` are no longer.
@@ -21,6 +21,8 @@ const AHEAD_BYTES: u64 = 256 << 10;
 /// What the journal has of an id.
 enum InJournal {
     Absent,
+    /// It was there when the directory was listed.
+    Vanished,
     Whole(Found, Scanned, Bytes),
     Open(Found, Scanned, Bytes),
 }
@@ -30,13 +32,18 @@ impl Recovery {
     pub(super) async fn read_one(&mut self) -> Result<(), LogError> {
         let id = self.at;
         match self.fetch(id).await {
-            Ok(bytes) => return self.stored(id, bytes),
+            Ok(bytes) => return self.stored(id, &bytes),
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e.into()),
         }
         if self.owns_journal(id).await? {
             match self.in_journal(id)? {
                 InJournal::Absent => {}
+                InJournal::Vanished => {
+                    // Look again, in the store first.
+                    self.files = self.journal.as_ref().map_or(Ok(Vec::new()), Journal::segments)?;
+                    return Ok(());
+                }
                 InJournal::Whole(found, scanned, bytes) => {
                     let len = scanned.sealed_len().unwrap_or(bytes.len() as u64);
                     self.take(id, &scanned, &bytes)?;
@@ -127,13 +134,13 @@ impl Recovery {
     }
 
     /// What the store has under `id`.
-    fn stored(&mut self, id: SegmentId, bytes: Bytes) -> Result<(), LogError> {
-        let object = chain_object(&bytes).map_err(|e| ScanError::Header(e).of(id))?;
+    fn stored(&mut self, id: SegmentId, bytes: &Bytes) -> Result<(), LogError> {
+        let object = chain_object(bytes).map_err(|e| ScanError::Header(e).of(id))?;
         match object {
             ChainObject::Seal(seal) => self.ended_by(id, &seal),
             ChainObject::Segment(_) => {
-                let scanned = scan_sealed(&bytes).map_err(|e| e.of(id))?;
-                self.take(id, &scanned, &bytes)?;
+                let scanned = scan_sealed(bytes).map_err(|e| e.of(id))?;
+                self.take(id, &scanned, bytes)?;
                 let journal_copies = self.files.iter().filter(|f| f.id == id).cloned();
                 self.leftovers.extend(journal_copies);
                 self.at = after(id);
@@ -271,7 +278,13 @@ impl Recovery {
         let mut bad = None;
         for found in self.files.iter().filter(|f| f.id == id) {
             let path = journal.segment_path(id, found.generation);
-            let file = journal.disk.open(&path).map_err(|e| journal_error("open", &path, e))?;
+            let file = match journal.disk.open(&path) {
+                // The last put of a writer that has just ended: it is stored by now.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(InJournal::Vanished);
+                }
+                other => other.map_err(|e| journal_error("open", &path, e))?,
+            };
             let bytes = read_whole(&*file).map_err(|e| journal_error("read", &path, e))?;
             match scan(&bytes) {
                 Ok(scanned) if self.belongs(id, &scanned.header) => {

@@ -251,7 +251,10 @@ impl Recovery {
     fn is_blank(&self, journal: &Journal, found: &Found) -> Result<bool, LogError> {
         let path = journal.segment_path(found.id, found.generation);
         let failed = |e| journal_error("read", &path, e);
-        let file = journal.disk.open_read(&path).map_err(failed)?;
+        let file = match journal.disk.open_read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+            other => other.map_err(failed)?,
+        };
         let mut head = [0; 512];
         let n = file.read_at(0, &mut head).map_err(failed)?;
         Ok(head[..n].iter().all(|&b| b == 0))

@@ -1,3 +1,5 @@
+#![allow(clippy::expect_used, clippy::cast_possible_truncation)]
+
 use std::{sync::Arc, time::Duration};
 
 use logseg::{LogError, SegmentId, Seq, SyncMode};
@@ -94,4 +96,34 @@ async fn a_second_server_is_refused_by_the_holders_name() {
         other => panic!("{:?}", other.err()),
     }
     assert_eq!(first.log.last_seq(), Seq(0));
+}
+
+#[tokio::test]
+async fn an_encrypted_volume_reads_back_with_its_key_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&disk(), dir.path().to_str().unwrap(), &Env::real()).unwrap();
+    config.key = Some(logseg::crypto::VolumeKey::from_bytes([5; 32]));
+    let mut first = open(&config, 1 << 20).await.unwrap();
+    let mut locations = Vec::new();
+    for n in 1..=40 {
+        let (seq, location) = commit(&mut first.writer, n, 30_000).unwrap();
+        locations.push(location.unwrap());
+        first.log.sync(seq, SyncMode::Queued).await.unwrap();
+    }
+    let next = first.writer.roll().unwrap();
+    first.log.stored(next).await.unwrap();
+    drop(first);
+    let second = open(&config, 1 << 20).await.unwrap();
+    assert_eq!(numbers(&second.records), (1..=40).collect::<Vec<_>>());
+    for (n, location) in locations.iter().enumerate() {
+        assert_eq!(second.log.read(location).await.unwrap(), payload(n as u64 + 1, 30_000));
+    }
+    drop(second);
+    let object = std::fs::read(dir.path().join("seg/00000002/00000000")).unwrap();
+    let plain = payload(1, 30_000);
+    assert!(!object.windows(64).any(|w| w == &plain[..64]), "plain bytes in the store");
+    config.key = Some(logseg::crypto::VolumeKey::from_bytes([6; 32]));
+    assert!(open(&config, 1 << 20).await.is_err());
+    config.key = None;
+    assert!(open(&config, 1 << 20).await.is_err());
 }

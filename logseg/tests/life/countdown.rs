@@ -1,5 +1,7 @@
 //! The n-th changing operation of the disk fails, for n = 0, 1, 2 … until a run passes untouched.
 
+#![allow(clippy::expect_used, clippy::cast_possible_truncation)]
+
 use std::time::Duration;
 
 use logseg::{LogError, SyncMode};

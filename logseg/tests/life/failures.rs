@@ -1,5 +1,7 @@
 //! What goes wrong, one thing at a time.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use logseg::{LogError, SegmentId, SyncMode};
@@ -343,5 +345,38 @@ fn without_a_journal_a_sync_is_a_put_and_survives_in_the_store_alone() {
         for (n, location) in frames.iter().enumerate() {
             assert_eq!(opened.log.read(location).await.unwrap(), payload(n as u64 + 1, 6_000));
         }
+    });
+}
+
+#[test]
+fn thirty_two_waiters_share_one_fdatasync_and_a_thousand_small_files_five_objects() {
+    let disk = disk();
+    disk.set_capacity(Some(128 << 20));
+    paused().block_on(async {
+        let config = simulated(&disk, &Env::simulated(1)).unwrap();
+        let mut opened = open(&config, 2 << 20).await.unwrap();
+        let mut n = 0;
+        for _ in 0..32 {
+            let before = opened.log.status();
+            let mut seqs = Vec::new();
+            for _ in 0..32 {
+                n += 1;
+                seqs.push(commit(&mut opened.writer, n, 4_000).unwrap().0);
+            }
+            let waits = seqs.iter().map(|&seq| opened.log.sync(seq, SyncMode::Queued));
+            for wait in futures_util::future::join_all(waits).await {
+                wait.unwrap();
+            }
+            let after = opened.log.status();
+            assert_eq!(after.groups - before.groups, 1);
+            // Two where the group crossed into a new segment.
+            assert!(after.syncs - before.syncs <= 2, "{}", after.syncs - before.syncs);
+        }
+        let next = opened.writer.roll().unwrap();
+        opened.log.stored(next).await.unwrap();
+        let objects = crate::world::objects(&*config.store).await;
+        let segments = objects.iter().filter(|o| o.starts_with("seg/00000002")).count();
+        assert!(segments <= 5, "{segments} objects for {n} files");
+        assert_eq!(opened.log.status().puts, segments as u64, "one put per object");
     });
 }

@@ -1,5 +1,7 @@
 //! A volume on a disk, real or simulated, and openings of it.
 
+#![allow(clippy::expect_used, clippy::cast_possible_truncation)]
+
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
