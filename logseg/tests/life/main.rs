@@ -4,4 +4,5 @@ mod basic;
 mod countdown;
 mod crash;
 mod failures;
+mod recovering;
 mod world;
