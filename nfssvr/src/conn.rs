@@ -220,8 +220,9 @@ impl Conn {
             }
             // Sending made room for what was held back: what is here already, or what is still in
             // the socket (which would not wake us, nobody having asked it).
-            let more = self.inbound.has_record() && self.may_begin();
-            if !more && !(held && self.may_read()) {
+            let here = self.inbound.has_record() && self.may_begin();
+            let there = held && self.may_read();
+            if !here && !there {
                 return Ok(());
             }
         }

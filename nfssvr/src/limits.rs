@@ -45,7 +45,7 @@ pub const NAME_BYTES: usize = 255;
 /// Longest symlink target, bytes.
 pub const TARGET_BYTES: usize = 4095;
 /// Most links to one file told by PATHCONF; `fs` refuses more with NFS3ERR_MLINK.
-pub const LINK_MAX: u32 = 65_000;
+pub const LINK_MAX: u32 = i32::MAX.unsigned_abs();
 /// Longest mount path, bytes (RFC 1813 §5.1.3 MNTPATHLEN).
 pub const MOUNT_PATH_BYTES: usize = 1024;
 /// Entries of the mount list that DUMP tells.
@@ -66,6 +66,8 @@ pub const ALWAYS_BYTES: usize = 2 << 10;
 pub const TICK: Duration = Duration::from_millis(500);
 /// A connection held back by the server's byte budget looks again after this.
 pub const STARVED: Duration = Duration::from_millis(20);
+/// A silent client is asked whether it still exists after the first time, then at each second one.
+pub const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(60));
 /// First and last pause of the accept loop after an error such as EMFILE.
 pub const ACCEPT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(500));

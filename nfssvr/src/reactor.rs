@@ -178,7 +178,12 @@ pub async fn run(
                 Some(arrival) => serve(&reactor, arrival, &stop, &mut tasks),
                 None => break,
             },
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                if let Err(error) = ended {
+                    // The others go on; this client connects again.
+                    tracing::error!(%error, "a connection's task failed");
+                }
+            }
         }
     }
     let drained = async { while tasks.join_next().await.is_some() {} };

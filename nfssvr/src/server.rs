@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     counters::{Counters, ReactorCounters, bump},
     exports::Exports,
-    limits::{ACCEPT_PAUSE, Limits, SPARE_DESCRIPTORS},
+    limits::{ACCEPT_PAUSE, KEEPALIVE, Limits, SPARE_DESCRIPTORS},
     peer::Link,
     reactor::{self, Arrival, Places, Reactor},
     service::{Parts, Service},
@@ -317,7 +317,12 @@ impl Acceptor {
     }
 
     fn hand_over(&self, socket: tokio::net::TcpStream, address: SocketAddr) {
-        if let Err(error) = socket.set_nodelay(true) {
+        let keepalive =
+            socket2::TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1);
+        let prepared = socket
+            .set_nodelay(true)
+            .and_then(|()| socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive));
+        if let Err(error) = prepared {
             // The client is gone already.
             tracing::debug!(%error, %address, "connection lost at once");
             return;

@@ -159,8 +159,9 @@ fn a_repeat_while_the_call_waits_gets_its_answer_on_the_newest_connection() {
     pause(40);
     let mut second = w.at.root();
     second.send_as(70, &guarded(&w.top, b"f")).unwrap();
-    let mut third = w.at.root();
     assert!(silent(&mut second));
+    // Connected only now: what the second one sent came before, so it may be lost.
+    let mut third = w.at.root();
     third.send_as(70, &guarded(&w.top, b"f")).unwrap();
     assert!(silent(&mut third));
     w.house.gate.open();

@@ -5,7 +5,7 @@ mod at;
 
 use std::collections::BTreeSet;
 
-use at::{At, config, volume};
+use at::{At, config, now, volume};
 use esker_tests::nfsclient::{Client, Fh, Status, proc::*};
 
 fn fill(c: &mut Client, dir: &Fh, names: impl Iterator<Item = String>) {
@@ -173,4 +173,37 @@ fn cookies_survive_a_restart() {
     let rest = c.list_from(&top, cookie, |dir, cookie, _| plain(dir, cookie, 3000)).unwrap();
     let all: Vec<_> = names(&half.entries).into_iter().chain(names(&rest.entries)).collect();
     assert_eq!(all, whole);
+}
+
+#[test]
+fn five_thousand_names_that_share_their_hashes() {
+    // Seven bits of hash: about forty names on each, so that every page begins among equals.
+    let tuning = fs::Tuning { hash_bits: 7, ..fs::Tuning::default() };
+    let index = headhunter::Index::in_memory(fs::seam::Env::real());
+    let volume = now(fs::Volume::open_tuned(index, (0, 0), tuning)).unwrap();
+    let at = At::over(config(), volume.clone());
+    let top = at.top("/");
+    let mut c = at.root();
+    let dir = c.mkdir(&top, "d", 0o755).unwrap();
+    fill(&mut c, &dir, (0..5_000).map(|n| format!("n{n}")));
+    let first = c.call(&plus(&dir, 0, 1 << 20, 100_000)).unwrap();
+    let mut seen = names(&first.entries);
+    let half = first.entries.last().unwrap().cookie;
+    // Half of the names go, others come, the server starts again.
+    for n in (0..5_000).step_by(2) {
+        c.remove(&dir, &format!("n{n}")).unwrap();
+    }
+    fill(&mut c, &dir, (0..1_500).map(|n| format!("late{n}")));
+    at.server.shutdown();
+    let at = At::over(config(), volume);
+    let mut c = at.root();
+    let rest = c.list_from(&dir, half, |dir, cookie, _| plain(dir, cookie, 5_000)).unwrap();
+    seen.extend(names(&rest.entries));
+    let unique: BTreeSet<_> = seen.iter().collect();
+    assert_eq!(unique.len(), seen.len(), "nothing twice");
+    for n in (1..5_000).step_by(2) {
+        assert!(unique.contains(&format!("n{n}")), "n{n} was there all the time");
+    }
+    let whole = names(&c.list_plus(&dir, 65_536).unwrap().entries);
+    assert_eq!(whole.len(), 2 + 2_500 + 1_500);
 }

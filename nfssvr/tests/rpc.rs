@@ -341,17 +341,17 @@ fn random_arguments_get_an_answer_each() {
         let mut args = Vec::new();
         let roll = dice(&mut state);
         let fh = [&top, &file, &dir][usize::try_from(roll % 3).unwrap()];
-        if roll % 7 > 0 {
+        if !roll.is_multiple_of(7) {
             args.extend(48u32.to_be_bytes());
             args.extend(&fh.0);
         }
         // Small words now and then look like booleans, lengths and enums.
         for _ in 0..(roll >> 8) % 24 {
             let word = dice(&mut state);
-            let word = if word % 3 == 0 { word >> 40 } else { word >> 32 & 3 };
+            let word = if word.is_multiple_of(3) { word >> 40 } else { word >> 32 & 3 };
             args.extend(u32::try_from(word).unwrap().to_be_bytes());
         }
-        let program = if roll % 11 == 0 { MOUNT } else { NFS };
+        let program = if roll.is_multiple_of(11) { MOUNT } else { NFS };
         let procedure = u32::try_from((roll >> 16) % 23).unwrap();
         let reply = c.call_raw((program, 3, procedure), &args);
         assert!(reply.is_ok(), "{procedure}: {args:?}: {reply:?}");

@@ -203,3 +203,26 @@ fn two_addresses_and_a_port_in_use() {
     assert_eq!(said.kind(), std::io::ErrorKind::AddrInUse);
     assert!(said.to_string().contains(&server.local_addr().to_string()), "{said}");
 }
+
+#[test]
+fn idle_connections_are_cheap() {
+    let rss = || esker_tests::load::rss_bytes(std::process::id()).unwrap();
+    let at = At::new();
+    let top = at.top("/");
+    at.root().attr(&top).unwrap();
+    let before = rss();
+    let mut null = vec![0x80, 0, 0, 40];
+    esker_tests::nfsclient::put_call(&mut null, 1, (NFS, 3, 0), &Cred::none());
+    let mut held = Vec::new();
+    for _ in 0..2_000 {
+        let mut s = TcpStream::connect(at.addr).unwrap();
+        s.write_all(&null).unwrap();
+        std::io::Read::read_exact(&mut s, &mut [0; 28]).unwrap();
+        held.push(s);
+    }
+    let each = rss().saturating_sub(before) / 2_000;
+    // Other tests of this process grow meanwhile: the bound is a loose one. A read buffer kept by
+    // each would be 64 KiB.
+    assert!(each < 16 << 10, "{each} bytes for an idle connection");
+    assert!(at.server.counters().connections >= 2_000);
+}
