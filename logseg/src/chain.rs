@@ -20,19 +20,13 @@ use std::{
 use bytes::Bytes;
 use swiftclient::disk::DiskFile;
 
+pub(crate) use crate::encoder::Entry;
 use crate::{
-    COPY_OUT_BYTES, Location, Owner, SegmentId, Seq,
-    crypto::{SegmentCipher, VolumeKey},
-    format::{Body, FooterBuilder, Kind, Seed, SegmentHeader, encode_entry},
+    Location, SegmentId, Seq,
+    crypto::VolumeKey,
+    encoder::{Encoder, Later, Place},
+    format::{FooterBuilder, SegmentHeader, footer_len},
 };
-
-/// What is appended.
-pub(crate) struct Entry<'a> {
-    pub kind: Kind,
-    pub owner: Owner,
-    pub seq: Seq,
-    pub body: &'a Body,
-}
 
 /// A journal file of ours.
 pub(crate) struct JournalFile {
@@ -86,12 +80,18 @@ pub(crate) struct Segment {
     pub attempts: u32,
     /// When a failed put may be tried again.
     pub not_before: Duration,
-    ordinal: u32,
-    seed: Seed,
-    cipher: Option<SegmentCipher>,
-    footer: FooterBuilder,
-    chunks: VecDeque<Chunk>,
-    tail: Vec<u8>,
+    /// Entries appended: the next one's ordinal.
+    count: u32,
+    last_seq: Seq,
+    encrypted: bool,
+    /// Bytes are made up to here: all of them, where the volume is not encrypted.
+    made: u64,
+    /// Seq of the last record whose bytes are made.
+    made_seq: Seq,
+    /// What has its place and not yet its bytes.
+    later: Vec<Later>,
+    /// Away while somebody encrypts outside the lock.
+    encoder: Option<Encoder>,
 }
 
 /// A decoded body still in memory because it is not durable.
@@ -101,20 +101,15 @@ pub(crate) struct Readable {
     pub decoded: Bytes,
 }
 
-#[derive(Clone)]
-struct Chunk {
-    offset: u64,
-    bytes: Bytes,
-}
-
 impl Segment {
     /// A fresh one, its header waiting to be written.
     pub(crate) fn open(header: &SegmentHeader, key: Option<&VolumeKey>, now: Duration) -> Self {
-        let tail = header.encode().to_vec();
+        let encoder = Encoder::new(header, key);
+        let last_seq = Seq(header.first_seq.0.saturating_sub(1));
         Self {
             id: header.id,
             phase: Phase::Open,
-            end: tail.len() as u64,
+            end: encoder.end(),
             written: 0,
             durable: 0,
             zeros: 0,
@@ -127,12 +122,13 @@ impl Segment {
             distrusted: false,
             attempts: 0,
             not_before: Duration::ZERO,
-            ordinal: 0,
-            seed: Seed::new(&header.nonce),
-            cipher: key.map(|k| SegmentCipher::new(k, &header.nonce)),
-            footer: FooterBuilder::new(header),
-            chunks: VecDeque::new(),
-            tail,
+            count: 0,
+            last_seq,
+            encrypted: encoder.encrypts(),
+            made: encoder.end(),
+            made_seq: last_seq,
+            later: Vec::new(),
+            encoder: Some(encoder),
         }
     }
 
@@ -159,23 +155,24 @@ impl Segment {
             distrusted: false,
             attempts: 0,
             not_before: Duration::ZERO,
-            ordinal: 0,
-            seed: Seed::new(&[0; 16]),
-            cipher: None,
-            footer,
-            chunks: VecDeque::new(),
-            tail: Vec::new(),
+            count: u32::try_from(footer.count()).unwrap_or(u32::MAX),
+            last_seq: footer.last_seq(),
+            encrypted: false,
+            made: end,
+            made_seq: footer.last_seq(),
+            later: Vec::new(),
+            encoder: Some(Encoder::done(footer, end)),
         }
     }
 
     /// Seq of the last record, or first seq − 1.
     pub(crate) fn last_seq(&self) -> Seq {
-        self.footer.last_seq()
+        self.last_seq
     }
 
     /// True before the first entry.
     pub(crate) fn is_empty(&self) -> bool {
-        self.footer.count() == 0
+        self.count == 0
     }
 
     /// Open, and nothing in it but the header.
@@ -194,7 +191,7 @@ impl Segment {
 
     /// Bytes that entries may still take in a segment of `limit` bytes, the footer left out.
     pub(crate) fn room(&self, limit: u64) -> u64 {
-        limit.saturating_sub(self.end + self.footer.footer_len() as u64)
+        limit.saturating_sub(self.end + footer_len(self.count as usize) as u64)
     }
 
     /// Appends one entry; gives the bytes by which the segment grew, its header included with the
@@ -202,35 +199,25 @@ impl Segment {
     pub(crate) fn append(&mut self, entry: &Entry<'_>, readable: Option<Readable>) -> u64 {
         let offset = u32::try_from(self.end).unwrap_or(u32::MAX);
         let mark = u32::try_from(self.durable).unwrap_or(0);
-        let encoded = encode_entry(
-            entry.kind,
-            entry.body,
-            entry.owner,
-            entry.seq,
-            self.ordinal,
-            offset,
-            mark,
-            &self.seed,
-            self.cipher.as_ref(),
-        );
-        self.footer.push(offset, &encoded.fields, &encoded.header);
+        let place = Place { ordinal: self.count, offset, mark };
+        let stored = u64::from(entry.body.entry_len(self.encrypted && entry.kind.is_private()));
         self.marked = self.durable;
-        self.ordinal += 1;
-        let stored = u64::from(encoded.fields.stored());
-        let begin = self.end;
-        let grown = if self.ordinal == 1 { begin + stored } else { stored };
+        self.count += 1;
+        if entry.kind.takes_seq() {
+            self.last_seq = entry.seq;
+        }
+        let grown = if self.count == 1 { self.end + stored } else { stored };
         self.end += stored;
-        if encoded.body.len() < COPY_OUT_BYTES {
-            encoded.write_into(&mut self.tail);
-        } else {
-            let [header, table, body, padding] = encoded.pieces();
-            self.tail.extend_from_slice(header);
-            self.tail.extend_from_slice(table);
-            let at = begin + (header.len() + table.len()) as u64;
-            self.cut_tail(at);
-            debug_assert_eq!(body.len(), encoded.body.len());
-            self.chunks.push_back(Chunk { offset: at, bytes: encoded.body.clone() });
-            self.tail.extend_from_slice(padding);
+        match &mut self.encoder {
+            Some(encoder) if !self.encrypted => {
+                encoder.entry(entry, place);
+                (self.made, self.made_seq) = (encoder.end(), encoder.last_seq());
+            }
+            _ => {
+                let (kind, owner, seq) = (entry.kind, entry.owner, entry.seq);
+                let body = entry.body.clone();
+                self.later.push(Later::Entry { kind, owner, seq, body, place });
+            }
         }
         if let Some(readable) = readable {
             self.bodies.insert(offset, readable);
@@ -241,38 +228,57 @@ impl Segment {
     /// Ends the segment with its footer; gives the footer's length, bytes.
     pub(crate) fn seal(&mut self) -> u64 {
         let offset = u32::try_from(self.end).unwrap_or(u32::MAX);
-        let footer = self.footer.encode(offset, u32::try_from(self.durable).unwrap_or(0));
-        self.digest = self.footer.digest();
-        self.end += footer.len() as u64;
-        self.tail.extend_from_slice(&footer);
+        let mark = u32::try_from(self.durable).unwrap_or(0);
+        let len = footer_len(self.count as usize) as u64;
+        self.end += len;
         self.phase = Phase::Sealed;
-        footer.len() as u64
-    }
-
-    fn cut_tail(&mut self, tail_end: u64) {
-        if !self.tail.is_empty() {
-            let bytes = Bytes::from(std::mem::take(&mut self.tail));
-            self.chunks.push_back(Chunk { offset: tail_end - bytes.len() as u64, bytes });
+        match &mut self.encoder {
+            Some(encoder) if !self.encrypted => {
+                encoder.seal(offset, mark);
+                self.made = encoder.end();
+                self.digest = encoder.digest();
+            }
+            _ => self.later.push(Later::Footer { offset, mark }),
         }
+        len
     }
 
-    /// Bytes `from..end` of the segment, all still in memory, in order. Both are boundaries of
-    /// what was once collected.
+    /// What is to be encoded outside the lock, and by whom: to be brought back.
+    pub(crate) fn take_later(&mut self) -> Option<(Encoder, Vec<Later>)> {
+        if self.later.is_empty() {
+            return None;
+        }
+        let encoder = self.encoder.take()?;
+        Some((encoder, std::mem::take(&mut self.later)))
+    }
+
+    /// Brings the encoder back with what it has made.
+    pub(crate) fn bring_back(&mut self, encoder: Encoder) {
+        (self.made, self.made_seq) = (encoder.end(), encoder.last_seq());
+        if self.phase != Phase::Open && self.made == self.end {
+            self.digest = encoder.digest();
+        }
+        self.encoder = Some(encoder);
+    }
+
+    /// Where the bytes made so far end, and the seq of the last record in them.
+    pub(crate) fn made(&self) -> (u64, Seq) {
+        (self.made, self.made_seq)
+    }
+
+    /// Bytes `from..end` of the segment, all made and still in memory, in order. Both are
+    /// boundaries of what was once asked for.
     pub(crate) fn pieces(&mut self, from: u64, end: u64) -> Vec<Bytes> {
-        self.cut_tail(self.end);
-        let first = self.chunks.partition_point(|c| c.offset < from);
-        let wanted = self.chunks.iter().skip(first).take_while(|c| c.offset < end);
-        wanted.map(|c| c.bytes.clone()).collect()
+        self.encoder.as_mut().map(|encoder| encoder.pieces(from, end)).unwrap_or_default()
     }
 
     /// Bytes up to `end` became durable: gives what need not be kept any more.
     pub(crate) fn durable_to(&mut self, end: u64) -> Released {
         self.durable = self.durable.max(end);
-        let keep = self.chunks.partition_point(|c| c.offset < end);
-        let chunks = self.chunks.drain(..keep).map(|c| c.bytes).collect();
+        let chunks = self.encoder.as_mut().map(|encoder| encoder.release(end));
         let later = self.bodies.split_off(&u32::try_from(end).unwrap_or(u32::MAX));
         let bodies = std::mem::replace(&mut self.bodies, later);
-        Released { bodies: bodies.into_values().collect(), _chunks: chunks }
+        Released { bodies: bodies.into_values().collect(), _chunks: chunks.unwrap_or_default() }
     }
 }
 

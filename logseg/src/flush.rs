@@ -92,6 +92,7 @@ impl Core {
             self.lock().flush_wanted = false;
             return;
         }
+        self.encode_later();
         let mut work = self.collect(goal);
         if let Err(failure) = self.carry_out(journal, &mut work, goal) {
             self.fail(failure);
@@ -100,6 +101,34 @@ impl Core {
         if goal == Goal::Sync {
             let done: Vec<_> = work.iter().map(|w| (w.id, w.end, w.last_seq)).collect();
             self.keep_readable(self.made_durable(&done));
+        }
+    }
+
+    /// Makes the bytes of what was appended to encrypted segments, outside the lock (R26). By the
+    /// holder of the flusher's part, or by the one who stores a sealed segment.
+    pub(crate) fn encode_later(&self) {
+        if self.key.is_none() {
+            return;
+        }
+        let unwritten = |s: &&Segment| s.is_bare() || s.written < s.end;
+        let state = self.lock();
+        let ids: Vec<_> =
+            state.chain.segments.iter().rev().take_while(unwritten).map(|s| s.id).collect();
+        drop(state);
+        for id in ids {
+            self.encode_segment(id);
+        }
+    }
+
+    /// The same for one segment.
+    pub(crate) fn encode_segment(&self, id: SegmentId) {
+        let taken = self.lock().chain.find_mut(id).and_then(Segment::take_later);
+        let Some((mut encoder, later)) = taken else { return };
+        for item in &later {
+            encoder.make(item);
+        }
+        if let Some(segment) = self.lock().chain.find_mut(id) {
+            segment.bring_back(encoder);
         }
     }
 
@@ -114,7 +143,16 @@ impl Core {
         let segments = &mut state.chain.segments;
         let old = segments.iter().rev().take_while(|s| wanted(s)).count();
         let first = segments.len() - old;
-        segments.iter_mut().skip(first).filter(|s| !s.is_bare()).map(Work::of).collect()
+        let mut work = Vec::new();
+        for segment in segments.iter_mut().skip(first).filter(|s| !s.is_bare()) {
+            let whole = segment.made().0 == segment.end;
+            work.push(Work::of(segment));
+            if !whole {
+                // Nothing behind it may become durable before it is (the meaning of marks).
+                break;
+            }
+        }
+        work
     }
 
     fn carry_out(&self, journal: &Journal, work: &mut [Work], goal: Goal) -> Result<(), Failure> {
@@ -229,16 +267,18 @@ impl Core {
 impl Work {
     fn of(segment: &mut Segment) -> Self {
         let from = segment.written;
+        // Encrypted bytes that were appended since are the next group's.
+        let (end, last_seq) = segment.made();
         Self {
             id: segment.id,
             from,
-            end: segment.end,
+            end,
             durable: segment.durable,
-            last_seq: segment.last_seq(),
-            pieces: segment.pieces(from, segment.end),
+            last_seq,
+            pieces: segment.pieces(from, end),
             file: segment.file.clone(),
             zeros: segment.zeros,
-            ended: segment.phase != Phase::Open,
+            ended: segment.phase != Phase::Open && end == segment.end,
         }
     }
 }

@@ -36,6 +36,7 @@ mod chain;
 mod core;
 pub mod crypto;
 mod destage;
+mod encoder;
 mod equal;
 mod error;
 mod flush;

@@ -55,6 +55,9 @@ impl Core {
     }
 
     fn source(&self, id: SegmentId) -> Option<Source> {
+        if self.journal.is_none() {
+            self.encode_segment(id);
+        }
         let mut state = self.lock();
         let segment = state.chain.find_mut(id)?;
         let from = match segment.file.clone() {

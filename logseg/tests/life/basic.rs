@@ -98,7 +98,7 @@ async fn a_second_server_is_refused_by_the_holders_name() {
     assert_eq!(first.log.last_seq(), Seq(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_encrypted_volume_reads_back_with_its_key_only() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(&disk(), dir.path().to_str().unwrap(), &Env::real()).unwrap();
@@ -110,11 +110,23 @@ async fn an_encrypted_volume_reads_back_with_its_key_only() {
         locations.push(location.unwrap());
         first.log.sync(seq, SyncMode::Queued).await.unwrap();
     }
+    // Appended while groups are encrypted and flushed.
+    let mut syncs = Vec::new();
+    for n in 41..=300 {
+        let (seq, location) = commit(&mut first.writer, n, 30_000).unwrap();
+        locations.push(location.unwrap());
+        let log = first.log.clone();
+        syncs.push(tokio::spawn(async move { log.sync(seq, SyncMode::Queued).await }));
+        tokio::task::yield_now().await;
+    }
+    for sync in syncs {
+        sync.await.unwrap().unwrap();
+    }
     let next = first.writer.roll().unwrap();
     first.log.stored(next).await.unwrap();
     drop(first);
     let second = open(&config, 1 << 20).await.unwrap();
-    assert_eq!(numbers(&second.records), (1..=40).collect::<Vec<_>>());
+    assert_eq!(numbers(&second.records), (1..=300).collect::<Vec<_>>());
     for (n, location) in locations.iter().enumerate() {
         assert_eq!(second.log.read(location).await.unwrap(), payload(n as u64 + 1, 30_000));
     }

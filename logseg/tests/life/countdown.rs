@@ -31,7 +31,7 @@ async fn life(
     let found = numbers(&opened.records).len() as u64;
     assert!(found >= *promised && found <= *committed, "{promised} <= {found} <= {committed}");
     *committed = found;
-    for round in 0..6_u64 {
+    for round in 0..4_u64 {
         for _ in 0..3 {
             opened.log.admit(4_000).await?;
             commit(&mut opened.writer, *committed + 1, 4_000)?;
@@ -39,7 +39,7 @@ async fn life(
         }
         opened.log.sync(opened.log.last_seq(), SyncMode::Inline).await?;
         *promised = *committed;
-        if round == 3 {
+        if round == 2 {
             let next = opened.writer.roll()?;
             let stored = opened.log.stored(next);
             let stored = tokio::time::timeout(Duration::from_secs(60), stored).await;
