@@ -312,6 +312,8 @@ impl Acceptor {
             return pause;
         }
         tracing::warn!(%error, "accept failed, trying again in {pause:?}");
+        let now = self.service.env.clock.monotonic();
+        self.shared.places.evict(now, self.service.limits.evict_idle);
         tokio::time::sleep(pause).await;
         (pause * 2).min(ACCEPT_PAUSE.1)
     }

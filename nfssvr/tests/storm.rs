@@ -58,17 +58,19 @@ fn ten_thousand_connects_and_resets() {
 /// Not a test of its own: the server process of the test below.
 #[test]
 fn child_with_256_descriptors() {
-    if std::env::var_os("ESKER_STORM_CHILD").is_none() {
-        return;
-    }
+    let Ok(connections) = std::env::var("ESKER_STORM_CHILD") else { return };
     let few = rustix::process::Rlimit { current: Some(256), maximum: Some(256) };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
-    let limits = Limits { evict_idle: Duration::from_secs(1), ..Limits::default() };
+    // Not a number: the limit that the server finds for itself.
+    let connections = connections.parse().ok();
+    let limits =
+        Limits { evict_idle: Duration::from_millis(300), connections, ..Limits::default() };
     let server = Server::start(ServerConfig { limits, ..config() }, volume()).unwrap();
     println!("\nADDRESS {}", server.local_addr());
     std::io::stdout().flush().unwrap();
     // Until the parent goes away.
     let _ = std::io::stdin().lines().next();
+    println!("\nERRORS {}", server.counters().accept_errors);
 }
 
 struct Killed(Child);
@@ -81,9 +83,20 @@ impl Drop for Killed {
 
 #[test]
 fn two_hundred_and_fifty_six_descriptors_meet_a_thousand_connections() {
+    assert_eq!(meet_a_thousand("auto"), 0, "it stops before the descriptors end");
+}
+
+#[test]
+fn the_accept_loop_survives_the_lack_of_descriptors() {
+    // The server believes that it may hold them all, so that accept(2) itself fails.
+    assert!(meet_a_thousand("100000") > 0);
+}
+
+/// Gives the number of errors that accept(2) gave.
+fn meet_a_thousand(connections: &str) -> u64 {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_with_256_descriptors", "--nocapture"])
-        .env("ESKER_STORM_CHILD", "1")
+        .env("ESKER_STORM_CHILD", connections)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -119,6 +132,13 @@ fn two_hundred_and_fifty_six_descriptors_meet_a_thousand_connections() {
     witness.attr(&top).unwrap();
     drop(crowd);
     client(addr).attr(&top).unwrap();
+    drop(child.0.stdin.take());
+    loop {
+        let line = lines.next().unwrap().unwrap();
+        if let Some(n) = line.strip_prefix("ERRORS ") {
+            return n.parse().unwrap();
+        }
+    }
 }
 
 #[test]
