@@ -1,6 +1,8 @@
 //! The simulated disk beside the machine's own: whatever a living process can see must be the same.
 //! (What a dead machine leaves is the simulated one's own affair, and harsher on purpose.)
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io,
     path::{Path, PathBuf},

@@ -1,5 +1,7 @@
 //! Listing a directory against listing a sorted map, over random names.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -5,6 +5,8 @@
 //!
 //! Forbidden texts are put together from parts here, so that this file does not hold them.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
