@@ -1,6 +1,6 @@
 //! What a machine that dies leaves on its platter.
 
-use super::world::{Body, DataChange, FileState, World, apply};
+use super::world::{Body, DataChange, FileState, World, apply, resize};
 use crate::seam::Dice;
 
 /// Bytes that a disk writes whole or not at all.
@@ -80,7 +80,7 @@ fn tear(file: &mut FileState, mood: Mood, dice: &dyn Dice) {
         let fate = mood.fate(dice);
         match change {
             _ if fate == Fate::Lost => {}
-            DataChange::SetLen(len) => file.durable.resize(len, 0),
+            DataChange::SetLen(len) => resize(&mut file.durable, len),
             DataChange::Write { offset, bytes } if fate == Fate::Kept => {
                 apply(&mut file.durable, offset, &bytes);
             }
