@@ -273,6 +273,8 @@ impl Index {
                 return Err(LogError::ReadOnly { reason });
             }
             inner.home.admit(0).await?; // a log that takes nothing makes no room
+            // A log that takes nothing more makes no room either: its error is the answer.
+            inner.home.admit(0).await?;
             self.wake();
             room.await;
         }

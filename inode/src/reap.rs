@@ -32,8 +32,10 @@ impl Files {
     pub async fn hold(&self, id: FileId) -> Result<bool, LogError> {
         transact(&self.index, |txn| {
             // Under the committer's lock: no unlink can come between the look and the count.
-            let alive = load_any(txn, id.ino)?
-                .is_some_and(|i| i.id == id && (i.nlink > 0 || self.may_reopen(txn, id.ino)));
+            let alive = match load_any(txn, id.ino)?.filter(|i| i.id == id) {
+                Some(inode) => inode.nlink > 0 || may_reopen(txn, id.ino)?,
+                None => false,
+            };
             if alive {
                 *self.held.lock().entry(id.ino).or_default() += 1;
             }
@@ -64,13 +66,6 @@ impl Files {
             }
         })
         .await
-    }
-
-    /// An orphan that was open when the server died may be opened again within the grace time.
-    fn may_reopen(&self, txn: &Txn<'_>, ino: u64) -> bool {
-        let key = key::with_u64(key::VOLUME, key::PENDING, ino);
-        let noted = txn.get(&key).ok().flatten().and_then(|v| Pending::decode(&v));
-        noted == Some(Pending::Open)
     }
 
     fn in_grace(&self) -> bool {
@@ -222,6 +217,12 @@ impl Files {
         add_counter(txn, key::INODES, -1)?;
         Ok(true)
     }
+}
+
+/// An orphan that was open when the server died may be opened again within the grace time.
+fn may_reopen(txn: &Txn<'_>, ino: u64) -> Result<bool, Miss> {
+    let key = key::with_u64(key::VOLUME, key::PENDING, ino);
+    Ok(txn.get(&key)?.and_then(|v| Pending::decode(&v)) == Some(Pending::Open))
 }
 
 fn done(txn: &mut Txn<'_>, ino: u64) {

@@ -92,7 +92,11 @@ impl Home {
         let (ours, mut any_overruled) = lock_new(disk, dir, claim)?;
         let text = claim.holder.as_bytes();
         let text = &text[..text.len().min(HOLDER_BYTES)];
-        ours.set_len(0).and_then(|()| ours.write_at(0, &[text])).map_err(failed)?;
+        match ours.set_len(0).and_then(|()| ours.write_at(0, &[text])) {
+            // The lock is the flock, the text only tells who: a full disk must not keep us out.
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {}
+            other => other.map_err(failed)?,
+        }
         let mut dead = Vec::new();
         for name in disk.list(dir).map_err(failed)? {
             let Some(text) = name.to_str() else { continue };

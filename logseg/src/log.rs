@@ -369,6 +369,10 @@ impl SideIds for Log {
     fn next_side_id(&self) -> BoxFuture<'_, Result<SegmentId, LogError>> {
         self.side_id().boxed()
     }
+
+    fn make_room(&self, bytes: u64) -> bool {
+        self.core().reserve.release(bytes)
+    }
 }
 
 fn first_error(outcomes: Vec<Result<(), StoreError>>) -> Result<(), LogError> {

@@ -23,6 +23,11 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(crate) trait SideIds: Send + Sync {
     /// The next id, never given before. Waits until its block's record is durable.
     fn next_side_id(&self) -> BoxFuture<'_, Result<SegmentId, LogError>>;
+
+    /// Gives at least `bytes` of the reserve away (R18); false where there is none.
+    fn make_room(&self, _bytes: u64) -> bool {
+        false
+    }
 }
 
 /// What all side segments of a mount have in common.
@@ -163,7 +168,17 @@ impl SideWriter {
         let name = segment_name(open.id);
         let (pieces, ours) = open.seal();
         let store = self.config.store.clone();
-        let put = async move { put_segment(&*store, &name, &pieces, ours).await };
+        // Weak: a put under way does not keep the log open.
+        let ids = Arc::downgrade(&self.config.ids);
+        let put = async move {
+            let done = put_segment(&*store, &name, &pieces, ours).await;
+            // The reserve is there for checkpoints: on a full disk only they free anything.
+            let full = matches!(done, Err(LogError::Store(StoreError::Full { .. })));
+            if full && ids.upgrade().is_some_and(|ids| ids.make_room(ours.len)) {
+                return put_segment(&*store, &name, &pieces, ours).await;
+            }
+            done
+        };
         self.in_flight.push_back(self.config.pool.spawn(put));
         Ok(())
     }

@@ -67,7 +67,11 @@ impl Index {
     /// durable bytes are damaged; whatever the store gave.
     pub async fn open(config: IndexConfig) -> Result<Self, LogError> {
         for _ in 0..limits::OPEN_ATTEMPTS {
-            let found = Found::look(&config.log).await?;
+            let found = match Found::look(&config.log).await {
+                // Deleted since it was listed: a living writer has published newer ones.
+                Err(LogError::Store(error)) if error.is_not_found() => continue,
+                other => other?,
+            };
             let tried = Self::open_at(&config, &found).await;
             let overtaken = match &tried {
                 Ok(None) => true,
@@ -188,7 +192,10 @@ impl Found {
         for name in names.iter().rev() {
             let read = match Recovery::checkpoint(config, *name).await {
                 Ok(bytes) => Checkpoint::decode(&bytes),
-                Err(LogError::Corrupt { .. }) => None,
+                Err(LogError::Corrupt { reason, .. } | LogError::Refused(reason)) => {
+                    tracing::error!(?name, %reason, "checkpoint is damaged");
+                    None
+                }
                 Err(error) => return Err(error),
             };
             match (&newest, read) {

@@ -4,5 +4,6 @@
 #![allow(clippy::cast_possible_wrap)]
 
 mod crash;
+mod full;
 mod opening;
 mod world;

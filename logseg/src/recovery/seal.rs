@@ -25,6 +25,10 @@ enum Put {
     Segment,
 }
 
+fn is_full(error: &LogError) -> bool {
+    matches!(error, LogError::Store(StoreError::Full { .. }))
+}
+
 impl Recovery {
     /// Puts the seal at the first absent id (R2), after everything read from the journal is durable
     /// there, and the first id that the store lacks is created (R5). To be called when
@@ -42,12 +46,10 @@ impl Recovery {
             self.close_tail(tail, &reserve)?;
         }
         self.make_durable()?;
-        self.store_backlog().await?;
+        self.store_backlog(&reserve).await?;
         let seal = self.new_seal(end, journal.as_ref());
         let put = match self.put_seal(end, &seal).await {
-            Err(LogError::Store(StoreError::Full { .. })) if reserve.release(1) => {
-                self.put_seal(end, &seal).await?
-            }
+            Err(e) if is_full(&e) && reserve.release(1) => self.put_seal(end, &seal).await?,
             other => other?,
         };
         if let Put::Segment = put {
@@ -56,7 +58,10 @@ impl Recovery {
         }
         self.ended.push((end.epoch(), end.counter()));
         let epoch = end.epoch() + 1;
-        self.put_epoch(epoch, &seal).await?;
+        match self.put_epoch(epoch, &seal).await {
+            Err(e) if is_full(&e) && reserve.release(1) => self.put_epoch(epoch, &seal).await?,
+            other => other?,
+        }
         self.tidy(end)?;
         if let Some(locks) = &mut self.locks {
             locks.settle(epoch, &self.config.env)?;
@@ -155,7 +160,9 @@ impl Recovery {
 
     /// R5: the first id that the store lacks is created before anything is acknowledged. Where a
     /// living writer was overruled all of them are, as copies: it may still put its own (R12).
-    async fn store_backlog(&mut self) -> Result<(), LogError> {
+    ///
+    /// A server killed on a full disk must come back by itself: the copies are the reserve's (R18).
+    async fn store_backlog(&mut self, reserve: &Reserve) -> Result<(), LogError> {
         let overruled = self.locks.as_ref().is_some_and(crate::lock::Locks::overruled);
         let count = if overruled { self.backlog.len() } else { self.backlog.len().min(1) };
         for backlog in self.backlog.drain(..count) {
@@ -171,7 +178,13 @@ impl Recovery {
                 return Err(LogError::Corrupt { segment: id, offset: 0, reason });
             }
             let pieces = [Bytes::from(bytes)];
-            put_segment(&*self.config.store, &segment_name(id), &pieces, ours).await?;
+            let (store, name) = (&*self.config.store, segment_name(id));
+            match put_segment(store, &name, &pieces, ours).await {
+                Err(e) if is_full(&e) && reserve.release(ours.len) => {
+                    put_segment(store, &name, &pieces, ours).await?;
+                }
+                other => other?,
+            }
             self.leftovers.push(backlog.found);
         }
         Ok(())
