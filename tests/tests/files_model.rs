@@ -25,7 +25,7 @@ fn run(seed: u64, steps: usize) {
 
 #[test]
 fn random_operations_agree_with_the_model() {
-    let seeds = std::env::var("ESKER_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(60);
+    let seeds = std::env::var("ESKER_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(40);
     for seed in 0..seeds {
         println!("seed {seed}");
         run(seed, 2_000);

@@ -5,78 +5,9 @@
 
 mod pair;
 
-use std::{
-    path::PathBuf,
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
-};
-
 use esker_tests::model::Model;
 use fs::{FsError, Seq, SyncMode, Tuning, Volume};
-use headhunter::{Codec, Index, IndexConfig};
-use logseg::{LogConfig, Recovery, VolumeHeader};
-use pair::{Dice, Jumping, Pair, now};
-use swiftclient::{
-    Directory, ObjectStore,
-    disk::SimDisk,
-    seam::{Env, sim::SeededDice},
-};
-use tokio::runtime::Runtime;
-
-/// A machine with one disk: what is the same in all lives of a server on it.
-struct Machine {
-    disk: SimDisk,
-    clock: Arc<Jumping>,
-    dice: Arc<SeededDice>,
-    runtime: Rc<Runtime>,
-    segment_bytes: u64,
-}
-
-impl Machine {
-    fn config(&self) -> LogConfig {
-        let env = Env { clock: self.clock.clone(), dice: self.dice.clone() };
-        let disk = Arc::new(self.disk.clone());
-        let store = Directory::create(disk.clone(), PathBuf::from("/volume"), &env).unwrap();
-        let journal = store.local_dir().map(|dir| dir.join("journal"));
-        LogConfig {
-            store: Arc::new(store),
-            disk,
-            env,
-            journal,
-            pool: self.runtime.handle().clone(),
-            cache_bytes: 4 << 20,
-            unsynced_bytes: 8 << 20,
-            holder: "the test".into(),
-            take_over: false,
-            abandon_journal: false,
-            key: None,
-            inline_only: true,
-        }
-    }
-
-    /// Opens the volume, formatting an empty disk.
-    fn open(&self) -> Index {
-        let log = self.config();
-        let header = match now(Recovery::volume(&log)).unwrap() {
-            Some(header) => header,
-            None => {
-                let header = VolumeHeader {
-                    uuid: [7; 16],
-                    segment_bytes: self.segment_bytes,
-                    fencing: true,
-                    name_secret: [5; 16],
-                    handle_key: [6; 32],
-                    wrapped_key: None,
-                };
-                now(Recovery::format(&log, &header)).unwrap();
-                header
-            }
-        };
-        let config = IndexConfig { background: false, ..IndexConfig::new(log, header, 4 << 20) };
-        assert_eq!(config.codec, Codec::Stored);
-        now(Index::open(config)).unwrap()
-    }
-}
+use pair::{Dice, Pair, machine::Machine, now};
 
 /// What was true after which record.
 struct History {
@@ -148,14 +79,10 @@ fn run(seed: u64) {
     let runtime = pair::use_runtime();
     let mut dice = Dice(seed);
     let tuning = Tuning { numbers_block: 64, ..pair::tuning(&mut dice) };
-    let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
     // Small segments and transactions, or the largest that the reserve lets be quick.
     let segment_bytes = *dice.pick(&[64 << 10, 1 << 20, 4 << 20]);
-    let (disk, dice_of_machine) = (SimDisk::new(), Arc::new(SeededDice::new(seed)));
-    let mut machine =
-        Machine { disk, clock: clock.clone(), dice: dice_of_machine, runtime, segment_bytes };
-    // A small disk has a small reserve, which is made anew in each life.
-    machine.disk.set_capacity(Some(128 << 20));
+    let mut machine = Machine::new(seed, runtime, segment_bytes);
+    let clock = machine.clock.clone();
     let mut pair = Pair::on(machine.open(), clock, dice, tuning);
     let first = pair.index.last_seq();
     now(pair.v.sync(first, SyncMode::Inline)).unwrap();
@@ -182,11 +109,7 @@ fn every_crash_leaves_a_prefix() {
 /// of many extents go in pieces that fit.
 #[test]
 fn a_very_small_volume() {
-    let runtime = pair::use_runtime();
-    let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
-    let (disk, dice) = (SimDisk::new(), Arc::new(SeededDice::new(1)));
-    let machine = Machine { disk, clock, dice, runtime, segment_bytes: 64 << 10 };
-    machine.disk.set_capacity(Some(64 << 20));
+    let machine = Machine::new(1, pair::use_runtime(), 64 << 10);
     let v = now(Volume::open(machine.open(), (0, 0))).unwrap();
     let caller = fs::Caller { uid: 0, gid: 0, groups: vec![], owner_override: true };
     let cx = fs::Context { caller, request: None };
@@ -216,10 +139,7 @@ fn a_very_small_volume() {
 /// through a crash (R18).
 #[test]
 fn a_full_disk() {
-    let runtime = pair::use_runtime();
-    let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
-    let (disk, dice) = (SimDisk::new(), Arc::new(SeededDice::new(2)));
-    let mut machine = Machine { disk, clock, dice, runtime, segment_bytes: 256 << 10 };
+    let mut machine = Machine::new(2, pair::use_runtime(), 256 << 10);
     machine.disk.set_capacity(Some(32 << 20));
     let mut index = machine.open();
     let mut v = now(Volume::open(index.clone(), (0, 0))).unwrap();

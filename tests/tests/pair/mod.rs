@@ -1,6 +1,8 @@
 //! A volume and a model that go through the same random operations; answers and trees are compared.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)] // tests
 
+pub mod machine;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
