@@ -170,6 +170,13 @@ fn a_repeat_while_the_call_waits_gets_its_answer_on_the_newest_connection() {
     assert_eq!(third.call(&guarded(&w.top, b"f")).unwrap().status, Status::EXIST);
 }
 
+/// Ends a connection by RST: the server learns at once that nobody reads the answer.
+fn reset(client: Client) {
+    let socket = socket2::SockRef::from(client.conn.stream());
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+}
+
 #[test]
 fn a_call_outlives_its_connection() {
     let w = world();
@@ -178,13 +185,35 @@ fn a_call_outlives_its_connection() {
     w.house.gate.close();
     first.send_as(71, &guarded(&w.top, b"f")).unwrap();
     w.house.gate.reached();
-    drop(first);
+    reset(first);
     pause(40);
     w.house.gate.open();
     let mut second = w.at.root();
     second.send_as(71, &guarded(&w.top, b"f")).unwrap();
     assert!(second.recv::<Create<'_>>(71).unwrap().status.ok());
     assert_eq!(second.call(&guarded(&w.top, b"f")).unwrap().status, Status::EXIST);
+}
+
+#[test]
+fn a_write_outlives_its_connection_and_its_late_copy_undoes_nothing() {
+    let w = world();
+    let mut first = w.at.root();
+    let file = first.create(&w.top, "f", 0o644).unwrap();
+    w.together();
+    w.house.gate.close();
+    let old = Write { fh: &file, offset: 0, stable: FILE_SYNC, data: b"old bytes" };
+    first.send_as(72, &old).unwrap();
+    w.house.gate.reached();
+    reset(first);
+    pause(40);
+    w.house.gate.open();
+    let mut second = w.at.root();
+    // Whenever it ends: it is known from its beginning on.
+    let new = Write { fh: &file, offset: 0, stable: FILE_SYNC, data: b"new bytes" };
+    assert!(second.call(&new).unwrap().status.ok());
+    second.send_as(72, &old).unwrap();
+    assert!(second.recv::<Write<'_>>(72).unwrap().status.ok());
+    assert_eq!(second.read(&file, 0, 9).unwrap().data, b"new bytes");
 }
 
 /// Kills the server's machine and boots it again.
