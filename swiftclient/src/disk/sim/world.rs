@@ -493,7 +493,7 @@ pub(super) fn apply(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) -> usize
 
 /// `Vec::resize` with zeros, fast in unoptimised builds too: worlds preallocate many MiB.
 pub(super) fn resize(content: &mut Vec<u8>, len: usize) {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     if content.is_empty() {
         *content = vec![0; len];
     }
