@@ -196,3 +196,34 @@ async fn a_close_under_load_keeps_every_commit() {
         }
     }
 }
+
+/// Who waits for dirty pages to become fewer is not left waiting once the log has failed.
+#[tokio::test(start_paused = true)]
+async fn a_failed_log_ends_the_wait_for_room() {
+    let sim = SimDisk::new();
+    let process = sim.process();
+    let disk: Arc<dyn Disk> = Arc::new(process.clone());
+    let mut config = config(&disk, ROOT, &Env::simulated(1));
+    config.memory_bytes = 4 << 20;
+    let index = open(&config).await.unwrap();
+    let mut n = 0u64;
+    while index.status().dirty_bytes < (4 << 20) / 100 * 95 {
+        n += 1;
+        let made = index.transact::<(), Never>(|txn| {
+            txn.put([(n + 5).to_be_bytes(), [7; 8]].concat(), vec![9; 3000]);
+            Ok(())
+        });
+        made.unwrap();
+    }
+    let long = std::time::Duration::from_secs(100);
+    for intent in [Intent::Grow { bytes: 1 }, Intent::Shrink] {
+        assert!(tokio::time::timeout(long, index.admit(intent)).await.is_err(), "it waits");
+    }
+    process.kill();
+    let late = run(&index, 1, &Op::Write(1, 10)).await.unwrap();
+    index.sync(late, SyncMode::Inline).await.unwrap_err();
+    for intent in [Intent::Grow { bytes: 1 }, Intent::Shrink] {
+        let told = tokio::time::timeout(long, index.admit(intent)).await.expect("an answer");
+        assert!(matches!(told, Err(LogError::ReadOnly { .. })), "{told:?}");
+    }
+}

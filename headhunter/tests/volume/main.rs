@@ -6,4 +6,5 @@
 mod crash;
 mod full;
 mod opening;
+mod storm;
 mod world;

@@ -94,7 +94,7 @@ pub fn payload(n: u64, len: usize) -> Bytes {
     (0..len).map(byte).collect()
 }
 
-fn key(n: u64) -> Vec<u8> {
+pub fn key(n: u64) -> Vec<u8> {
     [&(n + 2).to_be_bytes()[..], b"a key of usual length"].concat()
 }
 
@@ -103,7 +103,7 @@ fn counter() -> Vec<u8> {
     1u64.to_be_bytes().to_vec()
 }
 
-fn value(at: Location, n: u64, len: usize) -> Vec<u8> {
+pub fn value(at: Location, n: u64, len: usize) -> Vec<u8> {
     let mut out = at.segment.0.to_le_bytes().to_vec();
     out.extend_from_slice(&at.offset.to_le_bytes());
     out.extend_from_slice(&at.stored.to_le_bytes());
@@ -112,7 +112,8 @@ fn value(at: Location, n: u64, len: usize) -> Vec<u8> {
     out
 }
 
-fn parse(value: &[u8]) -> Option<(Location, u64, usize)> {
+/// Where a value's frame lies, its number and length.
+pub fn parse(value: &[u8]) -> Option<(Location, u64, usize)> {
     let eight = |at: usize| value.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
     let four = |at: usize| value.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     let at = Location { segment: SegmentId(eight(0)?), offset: four(8)?, stored: four(12)? };
