@@ -40,6 +40,16 @@ pub(crate) fn is_reserved(key: &[u8]) -> bool {
     key.len() >= RESERVED_PREFIX && key[..RESERVED_PREFIX] == [0; RESERVED_PREFIX]
 }
 
+/// When a segment lost its last live byte.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Death {
+    /// Number of the last freeze before it: the segment is absent from every root frozen later.
+    /// The checkpoint that a process began with has number 0, the one before it −1.
+    pub tag: i64,
+    /// It had live bytes: deleting it makes room.
+    pub emptied: bool,
+}
+
 /// State that goes with the live root and is rebuilt with it.
 #[derive(Default)]
 pub(crate) struct Applier {
@@ -50,10 +60,9 @@ pub(crate) struct Applier {
     /// Seq of the root being checkpointed, if one is.
     pub frozen: Option<Seq>,
     /// Checkpoints frozen so far in this process: the tag of what dies now.
-    pub frozen_count: u64,
-    /// Segments without live bytes, with the tag of their death: absent from every root frozen
-    /// later than that.
-    pub dead: BTreeMap<SegmentId, u64>,
+    pub frozen_count: i64,
+    /// Segments without live bytes.
+    pub dead: BTreeMap<SegmentId, Death>,
     /// The chain segment of the newest record.
     pub segment: Option<SegmentId>,
     /// Chain segments begun since the newest freeze, or since replay began.
@@ -127,7 +136,8 @@ impl Applier {
             self.live_bytes += delta;
         }
         if now == 0 {
-            self.dead.entry(segment).or_insert(self.frozen_count);
+            let death = Death { tag: self.frozen_count, emptied: delta < 0 };
+            self.dead.entry(segment).or_insert(death);
         } else {
             self.dead.remove(&segment);
         }

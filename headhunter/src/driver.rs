@@ -76,7 +76,7 @@ pub(crate) struct Condition {
     pub age: Option<Duration>,
     /// Free room is below the reserve.
     pub reserve_in_use: bool,
-    /// Dead chain segments that only further checkpoints make deletable.
+    /// Emptied chain segments that further checkpoints make deletable.
     pub dead_chain: bool,
 }
 
@@ -101,6 +101,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// How often retirement looks whether old views are gone.
 const RETIRE_PAUSE: Duration = Duration::from_millis(200);
+/// Pause between checkpoints that make room while the reserve is in use.
+const BACK_TO_BACK: Duration = Duration::from_millis(20);
 /// How often the reserve is looked at while it is in use.
 const RESERVE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -108,9 +110,8 @@ impl Inner {
     pub(crate) fn condition(&self) -> Condition {
         let (segments, dead_chain) = {
             let applier = &self.commit.lock().applier;
-            let open = applier.segment;
-            let dead = applier.dead.keys().any(|id| !id.is_side() && Some(*id) != open);
-            (applier.segments, dead)
+            let mut dead = applier.dead.iter();
+            (applier.segments, dead.any(|(id, death)| !id.is_side() && death.emptied))
         };
         Condition {
             dirty_share: self.dirty_share(),
@@ -135,7 +136,11 @@ impl Inner {
         let condition = self.condition();
         let age = condition.age.map(|age| every.saturating_sub(age));
         let retire = (!keeper.retiring.is_empty()).then_some(RETIRE_PAUSE);
-        let reserve = condition.reserve_in_use.then_some(RESERVE_PAUSE);
+        let reserve = condition.reserve_in_use.then_some(if condition.dead_chain {
+            BACK_TO_BACK
+        } else {
+            RESERVE_PAUSE
+        });
         Ok([age, retire, reserve].into_iter().flatten().min())
     }
 }

@@ -33,6 +33,8 @@ pub const DIRTY_STOP_SHRINK: u64 = 90;
 pub const SEGMENTS_PER_CHECKPOINT: u32 = 256;
 /// A checkpoint is due this long after the first change since the last, seconds.
 pub const CHECKPOINT_SECS: u64 = 30;
+/// Longest that a clean stop waits for its checkpoint, seconds: beyond it the next start replays.
+pub const CLOSE_SECS: u64 = 20;
 /// Page bytes written before a checkpoint waits for their side segments to be stored.
 pub const CHECKPOINT_BATCH_BYTES: u64 = 12 << 20;
 /// Pages that a range scan asks for at once when it meets a missing one.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use logseg::{LogError, SegmentId};
 
 use crate::{
-    apply::{usage_item, usage_key, usage_range},
+    apply::{Death, usage_item, usage_key, usage_range},
     checkpoint::{Keeper, format::Ended},
     index::Inner,
     limits,
@@ -19,6 +19,10 @@ use crate::{
 
 /// A stretch of time between two retirements: a view holds the one it was taken in.
 pub(crate) struct Generation;
+
+/// Tag of what was dead in the checkpoint that this process began with: absent from that root
+/// (number 0) and all later ones.
+pub(crate) const BEFORE: i64 = -1;
 
 /// Usage keys looked at in one go.
 const SCAN_ITEMS: usize = 512;
@@ -56,7 +60,7 @@ impl Inner {
         let held = |id: &SegmentId| older.held.contains(id) || newer.held.contains(id);
         let committer = self.commit.lock();
         let dead = committer.applier.dead.iter();
-        dead.filter(|(id, tag)| **tag < freeze && (id.is_side() || **id < replay_start))
+        dead.filter(|(id, death)| death.tag < freeze && (id.is_side() || **id < replay_start))
             .map(|(id, _)| *id)
             .filter(|id| !held(id) && !waiting(id))
             .collect()
@@ -81,51 +85,57 @@ impl Inner {
         Ok(())
     }
 
-    /// Finds in usage the segments that died before this process began, and counts all: once.
+    /// Finds the segments that were dead in the checkpoint found at the start, and counts all of
+    /// usage: once.
     pub async fn scan_dead(&self, keeper: &mut Keeper) -> Result<(), LogError> {
-        if keeper.scanned {
-            return Ok(());
-        }
-        let (root, counted) = {
-            let committer = self.commit.lock();
-            let applier = &committer.applier;
-            (self.live.read().root.clone(), (applier.segments_known, applier.live_bytes))
-        };
+        let Some(scan) = &keeper.scan else { return Ok(()) };
+        let mut changes = scan.usage.clone();
         let (from, to) = usage_range();
         let (mut from, mut known, mut live) = (from.to_vec(), 0, 0);
+        let mut dead = Vec::new();
         loop {
             let mut items = Vec::new();
-            if let Err(miss) = tree::range(&root, &from, &to, SCAN_ITEMS, &mut items) {
+            if let Err(miss) = tree::range(&scan.root, &from, &to, SCAN_ITEMS, &mut items) {
                 self.load_all(miss).await?;
                 continue;
             }
+            let last = items.last().map(|(last, _)| last).filter(|_| items.len() == SCAN_ITEMS);
             for (segment, bytes) in items.iter().filter_map(|(k, v)| usage_item(k, v)) {
+                let bytes = bytes + changes.remove(&segment).unwrap_or(0);
                 (known, live) = (known + 1, live + bytes);
                 if bytes == 0 {
-                    self.mark_dead(segment).await?;
+                    dead.push(segment);
                 }
             }
-            match items.last() {
-                Some((last, _)) if items.len() == SCAN_ITEMS => {
-                    from = [&last[..], &[0]].concat();
-                }
-                _ => break,
-            }
+            let Some(last) = last else { break };
+            from = [&last[..], &[0]].concat();
             tokio::task::yield_now().await;
         }
+        // What is left was entered by the checkpoint itself: replay began with it.
+        known += i64::try_from(changes.len()).unwrap_or(0);
+        live += changes.values().sum::<i64>();
+        for segment in dead {
+            self.mark_dead(segment).await?;
+        }
         let applier = &mut self.commit.lock().applier;
-        applier.segments_known += known - counted.0;
-        applier.live_bytes += live - counted.1;
-        keeper.scanned = true;
+        applier.segments_known += known;
+        applier.live_bytes += live;
+        keeper.scan = None;
         Ok(())
     }
 
-    /// Enters a segment that was seen without live bytes, unless it has some by now.
+    /// Enters a segment that was dead in the checkpoint found at the start, unless it has live
+    /// bytes by now, is gone, or died again.
     async fn mark_dead(&self, segment: SegmentId) -> Result<(), LogError> {
+        let key = usage_key(segment);
         self.upkeep(
-            |applier, root, seq| {
-                let known = tree::get(root, &usage_key(segment))?;
-                if known.is_some() { applier.account(root, seq, segment, 0) } else { Ok(()) }
+            |applier, root, _| {
+                let value = tree::get(root, &key)?.and_then(|value| usage_item(&key, &value));
+                if value.is_some_and(|(_, bytes)| bytes == 0) {
+                    let death = Death { tag: BEFORE, emptied: false };
+                    applier.dead.entry(segment).or_insert(death);
+                }
+                Ok(())
             },
             segment,
         )

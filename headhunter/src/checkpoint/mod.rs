@@ -56,8 +56,16 @@ pub(crate) struct Kept {
     pub replay_start: Option<SegmentId>,
     /// Segments it needs beside those of its pages.
     pub held: Vec<SegmentId>,
-    /// Number of its freeze in this process; 0: an earlier process made it.
-    pub freeze: u64,
+    /// Number of its freeze in this process; 0 and −1: those that it found.
+    pub freeze: i64,
+}
+
+/// Usage as the checkpoint that a process began with says.
+pub(crate) struct Scan {
+    /// Its root, apart from the live one, so that replay need not copy what it changes.
+    pub root: Arc<PageRef>,
+    /// Changes not in that root yet.
+    pub usage: BTreeMap<SegmentId, i64>,
 }
 
 /// State of the one that makes checkpoints and retires.
@@ -78,8 +86,8 @@ pub(crate) struct Keeper {
     pub chain_from: Option<SegmentId>,
     /// Epochs to be swept.
     pub ended: Vec<Ended>,
-    /// Whether the dead segments of earlier processes have been looked up in usage.
-    pub scanned: bool,
+    /// The checkpoint found at the start, until its dead segments have been looked up.
+    pub scan: Option<Scan>,
     /// Whether ended epochs have been swept by this process.
     pub swept: bool,
 }
@@ -90,7 +98,7 @@ pub(crate) struct Frozen<'a> {
     pub root: Arc<PageRef>,
     pub seq: Seq,
     pub replay_start: SegmentId,
-    pub freeze: u64,
+    pub freeze: i64,
     pub epoch: u32,
     /// Usage changes of its pages; taken once it is published, else given back to the ledger.
     pub usage: BTreeMap<SegmentId, i64>,

@@ -108,7 +108,13 @@ impl Memory {
 
     pub fn side(&self) -> Result<MemorySide, LogError> {
         self.step()?;
-        Ok(MemorySide { memory: self.clone(), segment: None, end: 0, written: Vec::new() })
+        Ok(MemorySide {
+            memory: self.clone(),
+            segment: None,
+            end: 0,
+            written: Vec::new(),
+            entries: Vec::new(),
+        })
     }
 
     pub fn publish(&self, name: CheckpointName, bytes: Bytes) -> Result<(), LogError> {
@@ -167,6 +173,13 @@ impl Memory {
         let side_mark = self.side_mark();
         let seal = self.0.chain.load(Relaxed) + 1;
         vec![crate::checkpoint::format::Ended { epoch, seal, side_mark, rounds: 0 }]
+    }
+
+    /// A side segment that was put and never told of, as of a checkpoint that crashed.
+    pub fn litter(&self) -> SegmentId {
+        let mut side = self.side().unwrap();
+        side.put(b"litter").unwrap();
+        side.finish().unwrap()[0]
     }
 
     /// A copy of everything: what a crash now would leave.
@@ -259,6 +272,8 @@ pub(crate) struct MemorySide {
     segment: Option<SegmentId>,
     end: u32,
     written: Vec<SegmentId>,
+    /// Not to be read before it is stored.
+    entries: Vec<(Location, Bytes)>,
 }
 
 impl MemorySide {
@@ -278,12 +293,15 @@ impl MemorySide {
         let stored = len(bytes.len());
         let location = Location { segment, offset: self.end, stored };
         self.end += stored;
-        self.memory.0.entries.write().insert(location, Bytes::copy_from_slice(bytes));
+        self.entries.push((location, Bytes::copy_from_slice(bytes)));
         Ok(location)
     }
 
     pub fn finish(self) -> Result<Vec<SegmentId>, LogError> {
-        self.memory.step()?;
+        let done = self.memory.step();
+        // What failed may be there all the same.
+        self.memory.0.entries.write().extend(self.entries);
+        done?;
         Ok(self.written)
     }
 }

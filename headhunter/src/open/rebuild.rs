@@ -12,12 +12,13 @@ use logseg::{Location, LogError, Recovery, Replayed, SegmentId, Seq};
 use crate::{
     Index,
     apply::Applier,
-    checkpoint::{Keeper, format::Checkpoint},
+    checkpoint::{Keeper, Scan, format::Checkpoint},
     home::{Home, Memory, Pen},
     index::{Parts, Settings, install},
     limits,
     record::Outcome,
     replies::Replies,
+    retire::BEFORE,
     tree::{Miss, PageRef, budget::Budget, evict::Clock, page::Page},
 };
 
@@ -59,6 +60,7 @@ pub(crate) struct Rebuild {
     applier: Applier,
     clock: Clock,
     replies: Replies,
+    scan: Option<Scan>,
     /// Newest seq applied.
     pub seq: Seq,
     /// Records applied.
@@ -91,13 +93,18 @@ impl Rebuild {
         for held in checkpoint.held() {
             usage.entry(held).or_default();
         }
-        for (segment, delta) in usage {
+        for (segment, delta) in usage.clone() {
             while let Err(miss) =
                 this.applier.account_if_resident(&mut this.root, body.seq, segment, delta)
             {
                 this.load(past, miss).await?;
             }
         }
+        // All that is dead now was so in that root; the scan will count the rest with it.
+        this.applier.dead.values_mut().for_each(|death| death.tag = BEFORE);
+        (this.applier.segments_known, this.applier.live_bytes) = (0, 0);
+        let root = Arc::new(PageRef::stored(body.root.0, body.root.1));
+        this.scan = Some(Scan { root, usage });
         Ok(this)
     }
 
@@ -110,6 +117,7 @@ impl Rebuild {
             applier,
             clock: Clock::default(),
             replies: Replies::default(),
+            scan: None,
             seq,
             records: 0,
         }
@@ -187,7 +195,8 @@ impl Rebuild {
     }
 
     /// The live index.
-    pub fn finish(self, home: Home, pen: Pen, keeper: Keeper) -> Index {
+    pub fn finish(self, home: Home, pen: Pen, mut keeper: Keeper) -> Index {
+        keeper.scan = self.scan;
         let changed = self.records > 0;
         let index = Index::assemble(Parts {
             settings: self.settings,

@@ -59,3 +59,25 @@ async fn writers_wait_for_a_checkpoint_at_the_limit() {
     index.checkpoint_now().await.unwrap();
     waiting.await.unwrap();
 }
+
+/// A page that is sound but not the one that its parent means is refused.
+#[test]
+fn a_page_of_another_birth_is_refused() {
+    use std::sync::Arc;
+
+    use logseg::{Location, Seq};
+
+    use crate::{
+        index::install,
+        tree::{PageRef, budget::Budget, page::Page},
+    };
+    let budget = Arc::new(Budget::default());
+    let at = Location { segment: SegmentId::side(1, 1), offset: 64, stored: 100 };
+    let bytes = Page::empty(&budget).encode(Seq(5)).unwrap();
+    let slot = Arc::new(PageRef::stored(at, Seq(6)));
+    let refused = install(&slot, at, Seq(6), &bytes, &budget);
+    assert!(matches!(refused, Err(LogError::Corrupt { offset: 64, .. })), "{refused:?}");
+    assert!(slot.state.read().page.is_none());
+    install(&slot, at, Seq(5), &bytes, &budget).unwrap();
+    assert!(slot.state.read().page.is_some());
+}

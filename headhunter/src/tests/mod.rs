@@ -71,6 +71,9 @@ pub(crate) async fn recover(memory: &Memory, settings: Settings) -> Index {
         keeper.chain_from = Some(replay_start.unwrap());
         keeper.kept.push(Kept { name, replay_start, held, freeze: 0 });
     }
+    if let [older, _] = &mut keeper.kept[..] {
+        older.freeze = -1;
+    }
     keeper.ended.extend(memory.ended());
     rebuild.finish(Home::Memory(memory.clone()), Pen::Memory(memory.pen()), keeper)
 }

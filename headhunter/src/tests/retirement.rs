@@ -100,16 +100,37 @@ async fn what_a_crashed_checkpoint_left_is_swept() {
     memory.fail_after(Some(12)); // among the pages
     assert!(index.checkpoint_now().await.is_err());
     memory.fail_after(None);
-    let garbage: Vec<_> = {
-        let report = index.inner.keeper.lock().await;
-        assert_eq!(report.kept.len(), 1);
-        memory.segments().into_iter().filter(|id| id.is_side() && id.counter() > 0).collect()
-    };
-    assert_eq!(garbage.len(), 1);
+    assert_eq!(index.inner.keeper.lock().await.kept.len(), 1);
+    let garbage = memory.litter();
     drop(index);
     let again = recover(&memory, settings(1 << 20)).await;
     again.checkpoint_now().await.unwrap();
-    assert!(garbage.iter().all(|id| !memory.segments().contains(id)));
+    assert!(!memory.segments().contains(&garbage));
     check(&again).await;
     assert_eq!(contents(&again).await.len(), 400);
+}
+
+/// Chain segments that never held data are found and deleted too.
+#[tokio::test]
+async fn segments_of_records_alone_do_not_pile_up() {
+    let (memory, index) = fresh(1 << 20);
+    for n in 0..30u64 {
+        change(&index, |txn| {
+            txn.put([&(n + 1).to_be_bytes()[..], b"nowhere"].concat(), Vec::new());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        index.checkpoint_now().await.unwrap();
+    }
+    assert!(memory.segments().len() < 10, "{:?}", memory.segments());
+    let mut again = recover(&memory, settings(1 << 20)).await;
+    for n in 0..12 {
+        write(&again, n, 10).await.unwrap();
+        again.checkpoint_now().await.unwrap();
+        drop(again);
+        again = recover(&memory, settings(1 << 20)).await;
+    }
+    assert!(memory.segments().len() < 25, "{:?}", memory.segments());
+    check(&again).await;
 }

@@ -11,7 +11,7 @@ use swiftclient::{
     seam::{Env, sim::SeededDice},
 };
 
-use crate::world::{Op, config, count, open, over, run, verify};
+use crate::world::{Op, config, count, objects, open, over, run, verify};
 
 const ROOT: &str = "/volume";
 
@@ -193,4 +193,36 @@ async fn a_checkpoint_survives_every_failure_of_the_store() {
         }
         assert!(passed);
     }
+}
+
+/// R6: while the chain cannot be stored no checkpoint is published, and commits and syncs go on.
+#[tokio::test(start_paused = true)]
+async fn no_checkpoint_without_the_chain_that_it_follows() {
+    let sim = SimDisk::new();
+    sim.set_capacity(Some(48 << 20));
+    let disk: Arc<dyn Disk> = Arc::new(sim.process());
+    let env = Env::simulated(1);
+    let memory = Memory::new().on_disk(disk.clone());
+    let faulty = Arc::new(Faulty::new(Arc::new(memory)).on_disk(disk.clone()));
+    let config = over(faulty.clone(), &disk, ROOT, &env);
+    let mut life = Life { ops: Vec::new(), acknowledged: 0 };
+    let index = open(&config).await.unwrap();
+    life.ops.push(Op::Write(1, 100));
+    run(&index, 1, &life.ops[0]).await.unwrap();
+    faulty.add(Rule::always(Fault::Refuse(swiftclient::ErrorKind::Unavailable)).at("seg/"));
+    assert!(until_dark(index.checkpoint_now()).await.is_none());
+    assert!(objects(&*config.log.store).await.iter().all(|name| !name.starts_with("ckpt/")));
+    life.ops.push(Op::Write(2, 100));
+    let seq = run(&index, 2, &life.ops[1]).await.unwrap();
+    index.sync(seq, SyncMode::Inline).await.unwrap();
+    verify(&index, &life.ops).await;
+    // A stop does not wait for the store for ever.
+    index.close().await.unwrap();
+    drop(index);
+    faulty.heal();
+    life.acknowledged = 2;
+    let index = reopen(&config, &mut life, "after the store came back").await;
+    index.checkpoint_now().await.unwrap();
+    let names = objects(&*config.log.store).await;
+    assert_eq!(names.iter().filter(|name| name.starts_with("ckpt/")).count(), 1);
 }
