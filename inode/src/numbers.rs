@@ -25,6 +25,21 @@ struct State {
     ahead: Option<Block>,
 }
 
+impl State {
+    /// Goes on in `block`, of `size` numbers, if one is needed. Blocks are taken in rising order
+    /// only: whoever was slow to come back from the sync may hold one that others have used up.
+    fn go_on(&mut self, block: Block, size: u64) {
+        let ours = self.ahead.is_none() || self.ahead == Some(block);
+        if self.next < self.end || !ours {
+            return;
+        }
+        self.ahead = None;
+        if block.start >= self.end {
+            (self.next, self.end) = (block.start, block.start + size);
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq)]
 struct Block {
     start: u64,
@@ -70,10 +85,7 @@ impl Numbers {
             };
             sync(index, block.seq).await?;
             let mut s = self.state.lock();
-            if s.next >= s.end && (s.ahead.is_none() || s.ahead == Some(block)) {
-                (s.next, s.end) = (block.start, block.start + self.block);
-                s.ahead = None;
-            }
+            s.go_on(block, self.block);
         }
     }
 
@@ -113,5 +125,29 @@ fn abort(fault: Fault) -> Abort<Fault> {
     match fault {
         Fault::Miss(miss) => Abort::Miss(miss),
         other => Abort::Refused(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_others_used_up_is_not_used_again() {
+        let mut state = State { next: 10, end: 10, spare: Vec::new(), ahead: None };
+        let block = Block { start: 20, seq: Seq(1) };
+        state.go_on(block, 4);
+        assert_eq!((state.next, state.end), (20, 24));
+        state.next = 24;
+        // A second taker, slow, with the same block; then one with a block reserved before it.
+        state.go_on(block, 4);
+        assert_eq!((state.next, state.end), (24, 24));
+        let before = Block { start: 12, seq: Seq(0) };
+        state.ahead = Some(before);
+        state.go_on(before, 4);
+        assert_eq!((state.next, state.end), (24, 24));
+        assert!(state.ahead.is_none(), "the next taker reserves anew");
+        state.go_on(Block { start: 24, seq: Seq(2) }, 4);
+        assert_eq!((state.next, state.end), (24, 28));
     }
 }

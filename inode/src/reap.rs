@@ -131,7 +131,9 @@ impl Files {
             }
             if items.len() < SCAN_KEYS {
                 // Held ones are noted again by their release; those in grace need another look.
-                self.work.store(waiting && self.in_grace(), Ordering::Relaxed);
+                if waiting && self.in_grace() {
+                    self.work.store(true, Ordering::Relaxed);
+                }
                 return Ok(None);
             }
         }
