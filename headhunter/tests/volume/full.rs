@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use headhunter::{Abort, Intent, LogError, SyncMode};
+use headhunter::{Abort, Intent, LogError, RequestTag, SyncMode};
 use swiftclient::{
     disk::{Disk, OsDisk, SimDisk},
     seam::Env,
@@ -226,4 +226,33 @@ async fn a_failed_log_ends_the_wait_for_room() {
         let told = tokio::time::timeout(long, index.admit(intent)).await.expect("an answer");
         assert!(matches!(told, Err(LogError::ReadOnly { .. })), "{told:?}");
     }
+}
+
+/// The fullest table of replies is larger than a small volume's segments: checkpoints hold it all
+/// the same.
+#[tokio::test]
+async fn a_full_table_of_replies_outlives_a_checkpoint_of_a_small_volume() {
+    let sim = SimDisk::new();
+    let process = sim.process();
+    let disk: Arc<dyn Disk> = Arc::new(process.clone());
+    let env = Env::simulated(1);
+    let index = open(&config(&disk, ROOT, &env)).await.unwrap();
+    let tag = |id| RequestTag { client: [3; 16], id, digest: id ^ 5 };
+    for id in 0..17_000u64 {
+        let done = index.transact::<(), Never>(|txn| {
+            txn.remember(tag(id), vec![id as u8; 64]);
+            Ok(())
+        });
+        done.unwrap();
+    }
+    let expected = index.status().replies;
+    assert!(expected > 16_000 && expected < 17_000, "{expected}");
+    index.checkpoint_now().await.unwrap();
+    process.kill();
+    drop(index);
+    let disk: Arc<dyn Disk> = Arc::new(sim.process());
+    let index = open(&config(&disk, ROOT, &env)).await.unwrap();
+    assert_eq!((index.status().replies, index.status().replay_segments), (expected, 0));
+    assert_eq!(index.remembered(&tag(16_999)).unwrap().outcome[..], [16_999u64 as u8; 64]);
+    verify(&index, &[]).await;
 }
