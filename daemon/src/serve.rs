@@ -2,8 +2,11 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
-use nfssvr::{Limits, Server, ServerConfig};
-use tokio::signal::unix::{SignalKind, signal};
+use nfssvr::{Bound, Limits, Server, ServerConfig};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
     admin,
@@ -25,8 +28,9 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
     // Asked for first: a signal during recovery must not end the process half way.
     let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    // The door before the house: a port in use should not cost a recovery first.
-    let admin = admin::bind(settings.admin).await?;
+    // The doors before the house: clients that connect during recovery wait in the backlog. If one
+    // cannot be had, the volume is opened all the same: that another server holds it explains more.
+    let doors = doors(&settings).await;
 
     let plan = Plan {
         store: settings.store.clone(),
@@ -37,8 +41,9 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
         may_format: true,
     };
     let house = Arc::new(plan.open(pool).await?);
-    let server = match start_nfs(&settings, &house) {
-        Ok(server) => Arc::new(server),
+    let started = doors.and_then(|(admin, nfs)| Ok((admin, start_nfs(nfs, &settings, &house)?)));
+    let (admin, server) = match started {
+        Ok((admin, server)) => (admin, Arc::new(server)),
         Err(reason) => {
             house.index.close().await.map_err(|e| e.to_string())?;
             return Err(reason);
@@ -62,7 +67,13 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
     Ok(())
 }
 
-fn start_nfs(settings: &Settings, house: &House) -> Result<Server, String> {
+async fn doors(settings: &Settings) -> Result<(TcpListener, Bound), String> {
+    let admin = admin::bind(settings.admin).await?;
+    let nfs = Bound::new(&[settings.nfs]).map_err(|e| format!("nfs on {}: {e}", settings.nfs))?;
+    Ok((admin, nfs))
+}
+
+fn start_nfs(bound: Bound, settings: &Settings, house: &House) -> Result<Server, String> {
     let Memory { calls, .. } = settings.memory;
     let limits =
         Limits { total_bytes: usize::try_from(calls).unwrap_or(usize::MAX), ..Limits::default() };
@@ -77,7 +88,8 @@ fn start_nfs(settings: &Settings, house: &House) -> Result<Server, String> {
         limits,
         env: house.env.clone(),
     };
-    Server::start(config, house.volume.clone()).map_err(|e| format!("nfs on {}: {e}", settings.nfs))
+    Server::start_on(bound, config, house.volume.clone())
+        .map_err(|e| format!("nfs on {}: {e}", settings.nfs))
 }
 
 /// What a person needs to see, on standard output, flushed: scripts read it too.
