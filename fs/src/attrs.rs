@@ -46,7 +46,8 @@ impl Volume {
             gid: set.gid.filter(|g| *g != u32::MAX),
             ..set
         };
-        let intent = if set.size.is_some() { Intent::Shrink } else { Intent::Grow { bytes: 0 } };
+        // Adds nothing to the volume: truncating and changing owners goes on when it is full (R18).
+        let intent = Intent::Shrink;
         let (wcc, seq) = self
             .change(intent, |txn| {
                 let old = self.object(txn, id)?;

@@ -10,8 +10,6 @@ use crate::{
     rights::{EXEC, WRITE, check_name, is_dots, may, may_erase},
 };
 
-/// Log bytes that a rename is admitted with.
-const RENAME_COST: u64 = 1_024;
 /// Deepest directory whose ancestors are walked; beyond it the tree must be damaged.
 const DEPTH: u32 = 1 << 20;
 
@@ -42,7 +40,9 @@ impl Volume {
     ) -> Result<Moved, Failure> {
         let now = self.now();
         let ((from, to), seq) = self
-            .change(Intent::Grow { bytes: RENAME_COST }, |txn| {
+            // Admitted as removals are: a client that removes a file which somebody has open renames
+            // it, and on a full volume that must go through (R18).
+            .change(Intent::Shrink, |txn| {
                 let a = self.directory(txn, from_dir)?;
                 let b = self.living_directory(txn, to_dir).map_err(|stop| stop.seen(&a))?;
                 self.rename_in(txn, cx, (&a, from), (&b, to), now)
