@@ -110,14 +110,20 @@ pub fn start_time(work: &Path, files: u64) -> Result<Vec<Fact>, LoadError> {
     let (mut starts, mut rss) = (Vec::new(), 0);
     for _ in 0..3 {
         server.restart()?;
-        starts.push(server.started_in.as_secs_f64());
+        // Healthy is not enough: a file is looked up, too.
+        let begin = now();
+        let root = server.mount("/")?;
+        let mut c = server.target().client()?;
+        let dir = c.walk(&root, &format!("dir-{:06}", (files - 1) / 1000))?;
+        c.walk(&dir, "file-0000000")?;
+        starts.push((server.started_in + (now() - begin)).as_secs_f64());
         rss = rss.max(server.rss());
     }
     let t = median(starts);
     Ok(vec![
         Fact {
-            name: format!("start with {files} files after a clean stop"),
-            value: format!("{t:.3} s"),
+            name: format!("start to first LOOKUP with {files} files, after a clean stop"),
+            value: format!("{t:.3} s, {} MiB resident", rss >> 20),
             wanted: "< 1 s".into(),
             met: t < 1.0,
         },

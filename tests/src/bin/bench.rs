@@ -83,16 +83,19 @@ fn rows(args: &Args, work: &Path, root: &Path, report: &mut Report) -> Result<()
             Setup { args: memory(), exports, store: args.store.clone(), ..Setup::default() };
         let esker = Esker::start(&place, &setup)?;
         let mut ours = Prepared::new(esker.target())?;
-        let ((), most) = watch(esker.pid(), || {
-            for plan in plans.iter().filter(wanted) {
-                report.row(kind, measure(plan, &mut ours, &mut theirs, args.pairs, time)?);
+        let (mut most, mut at) = (0, "none");
+        for plan in plans.iter().filter(wanted) {
+            let (measured, seen) =
+                watch(esker.pid(), || measure(plan, &mut ours, &mut theirs, args.pairs, time))?;
+            report.row(kind, measured);
+            if seen > most {
+                (most, at) = (seen, plan.row.name());
             }
-            Ok(())
-        })?;
+        }
         let bound = args.memory + 64;
         report.fact(Fact {
             name: format!("most resident memory during the `{kind}` rows"),
-            value: format!("{} MiB", most >> 20),
+            value: format!("{} MiB (in `{at}`)", most >> 20),
             wanted: format!("≤ {bound} MiB"),
             met: most >> 20 <= bound,
         });
