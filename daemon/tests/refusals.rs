@@ -1,5 +1,6 @@
 //! What `esker serve` says when it will not serve.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
