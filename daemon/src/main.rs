@@ -27,6 +27,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    few_arenas();
     log_to_stderr();
     let outcome = match args.command {
         Command::Serve(serve) => serve::run(serve),
@@ -40,6 +41,17 @@ fn main() -> ExitCode {
             eprintln!("esker: {reason}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Frame bodies are allocated by reactors and freed by the journal thread or the cache: with glibc's
+/// arena per thread each keeps its own fragments. Measured after 400,000 small files: 637 MiB resident
+/// with `--memory 512MiB` and still growing, 411 MiB with two arenas, at the same rate.
+fn few_arenas() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: called before any thread is made; mallopt has no other condition (mallopt(3)).
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
     }
 }
 
