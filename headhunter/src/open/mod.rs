@@ -4,7 +4,9 @@ pub(crate) mod rebuild;
 
 use std::time::Duration;
 
-use logseg::{CheckpointName, Codec, LogConfig, LogError, Recovery, Sealed, Start, VolumeHeader};
+use logseg::{
+    CheckpointName, Codec, LogConfig, LogError, Recovery, Sealed, SegmentId, Start, VolumeHeader,
+};
 
 use crate::{
     Index,
@@ -153,24 +155,34 @@ impl Index {
         let inner = &self.inner;
         let mut keeper = inner.keeper.lock().await;
         let changed = inner.pulse.age(inner.settings.env.clock.monotonic()).is_some();
+        let limit = Duration::from_secs(limits::CLOSE_SECS);
+        let mut answers = true;
         if changed {
-            let limit = Duration::from_secs(limits::CLOSE_SECS);
+            answers = false;
             match tokio::time::timeout(limit, inner.checkpoint(&mut keeper)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => answers = true,
                 Ok(Err(error)) => tracing::warn!(%error, "stopping without a checkpoint"),
                 Err(_) => tracing::warn!("stopping without a checkpoint: the store is too slow"),
             }
         }
-        let seq = {
+        let (seq, last) = {
             let mut committer = inner.commit.lock();
             if let Some(reason) = &committer.broken {
                 return Err(LogError::ReadOnly { reason: reason.clone() });
             }
+            let last = committer.pen.open_segment();
             let seq = committer.pen.close()?;
             committer.broken = Some("the volume is closed".into());
-            seq
+            (seq, last)
         };
         inner.home.sync(seq, logseg::SyncMode::Queued).await?;
+        // R5: who finds the *closed* record in the store needs no journal.
+        let end = SegmentId::chain(last.epoch(), last.counter() + 1);
+        if answers && tokio::time::timeout(limit, inner.home.stored(end)).await.is_err() {
+            tracing::warn!(
+                "stopping before all is stored: the journal is needed at the next start"
+            );
+        }
         inner.pulse.wake();
         inner.room.notify_waiters();
         Ok(())
