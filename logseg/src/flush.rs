@@ -68,6 +68,8 @@ struct Work {
     ended: bool,
 }
 
+/// Groups of so much leave the machine's page cache once they are durable, bytes.
+const FORGET_BYTES: u64 = 1 << 20;
 /// Zeros are written up to a multiple of this, bytes.
 const PAGE: u64 = 4 << 10;
 #[allow(clippy::cast_possible_truncation)] // 260 KiB
@@ -172,6 +174,10 @@ impl Core {
             self.counts.syncs.fetch_add(1, Ordering::Relaxed);
             if let Err(e) = file.file.sync_data() {
                 self.rewrite(journal, item, "fdatasync", &e)?;
+            } else if item.end - item.durable >= FORGET_BYTES {
+                // A stream: what will be read again of it is in the frame cache, and its pages are
+                // better used for what comes next than fresh ones.
+                file.file.forget(item.durable, item.end - item.durable);
             }
         }
         // A file made by an earlier write-out is made durable here, too.

@@ -51,6 +51,9 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Starts write-out of a range without waiting (`sync_file_range(WRITE)`): no durability.
     fn start_writeout(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// The machine need not keep a durable range in memory (`posix_fadvise(DONTNEED)`): a hint,
+    /// which may do nothing.
+    fn forget(&self, _offset: u64, _len: u64) {}
     /// ftruncate(2).
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// fstat(2) size in bytes.

@@ -89,6 +89,12 @@ impl DiskFile for OsFile {
         sys::fdatasync(&self.fd).map_err(io::Error::from)
     }
 
+    fn forget(&self, offset: u64, len: u64) {
+        let len = std::num::NonZeroU64::new(len);
+        // A hint: its failure changes nothing.
+        let _ = sys::fadvise(&self.fd, offset, len, sys::Advice::DontNeed);
+    }
+
     fn start_writeout(&self, offset: u64, len: u64) -> io::Result<()> {
         let (offset, len) = (offset_arg(offset)?, offset_arg(len)?);
         // SAFETY: the descriptor is open for as long as `self`; no memory is passed.
