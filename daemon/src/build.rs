@@ -118,6 +118,8 @@ impl Plan {
             abandon_journal: self.abandon_journal,
             key: None,
             inline_only: false,
+            destage: logseg::DestageConfig::default(),
+            disk_cache: None,
         }
     }
 }

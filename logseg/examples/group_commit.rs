@@ -42,6 +42,8 @@ async fn open(root: &Path, pool: tokio::runtime::Handle) -> (Log, LogWriter) {
         abandon_journal: false,
         key: None,
         inline_only: false,
+        destage: logseg::DestageConfig::default(),
+        disk_cache: None,
     };
     let header = VolumeHeader {
         uuid: [1; 16],

@@ -62,7 +62,7 @@ pub use frame::{Codec, Frame};
 pub use id::{Location, Owner, SegmentId, Seq};
 pub use limits::*;
 pub use log::{CheckpointName, Log, LogStatus, SyncMode};
-pub use recovery::{LogConfig, Recovery, Replayed, Sealed, Start};
+pub use recovery::{DestageConfig, DiskCacheConfig, LogConfig, Recovery, Replayed, Sealed, Start};
 pub use side::SideWriter;
 pub use volume::VolumeHeader;
 pub use writer::LogWriter;

@@ -52,3 +52,5 @@ pub const AGE_STREAMED: Duration = Duration::from_secs(5);
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between two tries of a put.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Default dirty budget: most bytes durable in the journal and not yet stored.
+pub const DIRTY_BUDGET_BYTES: u64 = 1 << 30;

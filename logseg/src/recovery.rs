@@ -17,6 +17,7 @@ use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -66,6 +67,36 @@ pub struct LogConfig {
     /// No thread: every flush runs in the call that wants it. For simulation, where all is one
     /// task after another on one thread.
     pub inline_only: bool,
+    /// When and how fast segments move to the store.
+    pub destage: DestageConfig,
+    /// A cache of stored frames on a local disk that survives a restart.
+    pub disk_cache: Option<DiskCacheConfig>,
+}
+
+/// When segments move from the journal to the store, and how much may wait for that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestageConfig {
+    /// The time-based flusher: an open segment this old is sealed and stored. `None`: as suits the
+    /// store ([`crate::AGE_LINKED`], [`crate::AGE_STREAMED`]).
+    pub age: Option<Duration>,
+    /// The dirty budget: most bytes that are durable in the journal and not yet stored. Writers are
+    /// slowed smoothly from 60 % of it and stop at the whole.
+    pub budget_bytes: u64,
+}
+
+impl Default for DestageConfig {
+    fn default() -> Self {
+        Self { age: None, budget_bytes: crate::DIRTY_BUDGET_BYTES }
+    }
+}
+
+/// A cache on a local disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCacheConfig {
+    /// Its directory, made if absent; nothing but the cache may be in it.
+    pub dir: PathBuf,
+    /// Its limit, bytes.
+    pub bytes: u64,
 }
 
 /// Where replay begins.

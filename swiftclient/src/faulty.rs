@@ -335,6 +335,14 @@ impl ObjectStore for Faulty {
         self.store.sweep()
     }
 
+    fn streams(&self) -> bool {
+        self.store.streams()
+    }
+
+    fn attests(&self) -> bool {
+        self.store.attests()
+    }
+
     fn class(&self) -> StoreClass {
         self.store.class()
     }

@@ -232,6 +232,14 @@ impl ObjectStore for Metered {
         self.store.sweep()
     }
 
+    fn streams(&self) -> bool {
+        self.store.streams()
+    }
+
+    fn attests(&self) -> bool {
+        self.store.attests()
+    }
+
     fn class(&self) -> StoreClass {
         self.store.class()
     }

@@ -368,6 +368,14 @@ impl ObjectStore for Retrying {
         self.inner.store.sweep()
     }
 
+    fn streams(&self) -> bool {
+        self.inner.store.streams()
+    }
+
+    fn attests(&self) -> bool {
+        self.inner.store.attests()
+    }
+
     fn class(&self) -> StoreClass {
         self.inner.store.class()
     }

@@ -76,6 +76,18 @@ pub trait ObjectStore: Send + Sync {
         Box::pin(async { Ok(0) })
     }
 
+    /// True where the bytes given to a [`ObjectStore::put_stream`] travel while the object still
+    /// grows (Swift's chunked PUT). Elsewhere they are kept, or written nearby, until `finish`.
+    fn streams(&self) -> bool {
+        false
+    }
+
+    /// True where `Ok` of a put means that the store's own digest of what it now holds equals that
+    /// of what was put (R19): nothing need be read back.
+    fn attests(&self) -> bool {
+        false
+    }
+
     /// How far `put_new` fences.
     fn class(&self) -> StoreClass;
 

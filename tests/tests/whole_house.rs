@@ -180,6 +180,8 @@ async fn open(disk: Arc<dyn Disk>, env: &Env, kind: Variant) -> Result<Life, Str
         abandon_journal: false,
         key: None,
         inline_only: true,
+        destage: logseg::DestageConfig::default(),
+        disk_cache: None,
     };
     let header = VolumeHeader {
         uuid: *b"the whole house.",

@@ -51,6 +51,8 @@ pub fn over(
         abandon_journal: false,
         key: None,
         inline_only: true,
+        destage: logseg::DestageConfig::default(),
+        disk_cache: None,
     };
     IndexConfig { background: false, ..IndexConfig::new(log, header(), 8 << 20) }
 }

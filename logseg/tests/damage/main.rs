@@ -48,6 +48,8 @@ impl Scene {
             abandon_journal: false,
             key: None,
             inline_only: false,
+            destage: logseg::DestageConfig::default(),
+            disk_cache: None,
         };
         Self { dir, store, config }
     }

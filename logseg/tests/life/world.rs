@@ -40,6 +40,8 @@ pub fn config(disk: &Arc<dyn Disk>, root: &str, env: &Env) -> Result<LogConfig, 
         abandon_journal: false,
         key: None,
         inline_only: false,
+        destage: logseg::DestageConfig::default(),
+        disk_cache: None,
     })
 }
 

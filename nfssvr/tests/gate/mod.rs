@@ -198,6 +198,8 @@ impl House {
             abandon_journal: false,
             key: None,
             inline_only: false,
+            destage: logseg::DestageConfig::default(),
+            disk_cache: None,
         };
         let header = VolumeHeader {
             uuid: [3; 16],

@@ -45,6 +45,8 @@ async fn open(dir: &Path, pool: &tokio::runtime::Handle) -> Result<(Log, LogWrit
         abandon_journal: false,
         key: None,
         inline_only: false,
+        destage: logseg::DestageConfig::default(),
+        disk_cache: None,
     };
     let header = VolumeHeader {
         uuid: *b"benchmark volume",

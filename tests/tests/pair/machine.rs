@@ -54,6 +54,8 @@ impl Machine {
             abandon_journal: false,
             key: None,
             inline_only: true,
+            destage: logseg::DestageConfig::default(),
+            disk_cache: None,
         })
     }
 
