@@ -74,7 +74,7 @@ impl Shared {
             resident_bytes: resident_bytes(),
             total_bytes: room.total,
             free_bytes: room.free,
-            store_puts: self.house.store.snapshot().puts(),
+            store_puts: self.house.meter.snapshot().puts(),
             log: LogFigures {
                 unsynced_bytes: log.unsynced_bytes,
                 unstored_bytes: log.unstored_bytes,
@@ -168,7 +168,7 @@ async fn metrics(State(shared): State<Shared>) -> String {
     counter("segments_stored_total", "Chain segments stored.", s.log.stored_segments);
     text.push_str("# HELP esker_store_calls_total Calls to the store that succeeded.\n");
     text.push_str("# TYPE esker_store_calls_total counter\n");
-    let snapshot = shared.house.store.snapshot();
+    let snapshot = shared.house.meter.snapshot();
     for verb in Verb::ALL {
         let calls = snapshot.of(verb).ok;
         let _ = writeln!(text, "esker_store_calls_total{{verb=\"{}\"}} {calls}", verb.name());

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args as Group, Parser, Subcommand};
 
-use crate::{size::Size, store_url::StoreUrl};
+use crate::{interval::Interval, keeping::Durability, size::Size};
 
 /// A log-structured file server.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ pub struct Args {
 pub enum Command {
     /// Serve a volume over NFSv3 until SIGTERM or SIGINT. An empty or absent directory is
     /// formatted first.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Make an empty volume.
     Format(Format),
     /// Check a volume that is not being served; exit 1 where an invariant is broken.
@@ -29,8 +29,9 @@ pub enum Command {
 
 #[derive(Debug, Group)]
 pub struct Serve {
-    /// PATH, dir:PATH, or mem: (nothing survives the process). May stand in the configuration.
-    pub store: Option<StoreUrl>,
+    /// PATH, dir:PATH, s3://BUCKET[/PREFIX], swift://CONTAINER[/PREFIX], or mem: (nothing survives
+    /// the process). May stand in the configuration.
+    pub store: Option<String>,
     /// Address of NFS and MOUNT [default: 127.0.0.1:2049]. Any but a loopback address needs an
     /// export rule in the configuration or by --export.
     #[arg(long, value_name = "ADDR")]
@@ -38,9 +39,26 @@ pub struct Serve {
     /// Address of /metrics, /healthz and the status [default: 127.0.0.1:2050].
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
-    /// Journal directory [default: inside a directory store].
+    /// Journal directory, on a local disk [default: inside a directory store, else none].
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
+    /// What a sync answers for [default: journal where there is one, else store].
+    #[arg(long, value_name = "CLASS")]
+    pub durability: Option<Durability>,
+    /// What is committed goes to the store at the latest after this time, e.g. 500ms or 5s
+    /// [default: 5s; 30s where the store is a directory].
+    #[arg(long, value_name = "TIME")]
+    pub flush_interval: Option<Interval>,
+    /// Most bytes that may wait in the journal for the store; writers are slowed from 60 % of it
+    /// [default: 1GiB].
+    #[arg(long, value_name = "SIZE")]
+    pub dirty_budget: Option<Size>,
+    /// A directory for a cache on a local disk; it survives restarts and may be deleted.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Its limit [default: 1GiB].
+    #[arg(long, value_name = "SIZE")]
+    pub cache_size: Option<Size>,
     /// All caches and buffers together, e.g. 512MiB or 2GiB [default: 512MiB, least 64MiB].
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,
@@ -57,22 +75,26 @@ pub struct Serve {
     /// An export rule in the words of exports(5), e.g. '/ 10.0.0.0/8(rw,sync)'. May be repeated.
     #[arg(long = "export", value_name = "RULE")]
     pub exports: Vec<String>,
+    /// Write what happens between a change and the store to FILE, a line of JSON each
+    /// (docs/operations.md).
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Group)]
 pub struct Format {
-    /// PATH or dir:PATH.
-    pub store: StoreUrl,
-    /// Journal directory [default: inside a directory store].
+    /// PATH, dir:PATH, s3://BUCKET[/PREFIX] or swift://CONTAINER[/PREFIX].
+    pub store: String,
+    /// Journal directory [default: inside a directory store, else none].
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
 }
 
 #[derive(Debug, Group)]
 pub struct Check {
-    /// PATH or dir:PATH.
-    pub store: StoreUrl,
-    /// Journal directory [default: inside a directory store].
+    /// PATH, dir:PATH, s3://BUCKET[/PREFIX] or swift://CONTAINER[/PREFIX].
+    pub store: String,
+    /// Journal directory [default: inside a directory store, else none].
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
     /// As in `serve`.

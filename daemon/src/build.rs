@@ -1,21 +1,23 @@
 //! Assembly, bottom-up, in plain sight: store → log → index → files. Also `format` and `check`.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{process::ExitCode, sync::Arc};
 
 use fs::Volume;
 use headhunter::{Index, IndexConfig};
 use logseg::{LogConfig, Recovery, VolumeHeader};
 use swiftclient::{
-    Directory, Memory, Metered, ObjectStore,
+    Metered, ObjectStore, StoreClass,
     disk::{Disk, os::OsDisk},
     seam::Env,
 };
 
-use crate::{args, config, store_url::StoreUrl};
+use crate::{
+    args, config,
+    keeping::{Durability, Keeping, Wishes},
+    size::Size,
+    store::Store,
+    store_url::StoreUrl,
+};
 
 /// Threads of the pool for store I/O, destage and checkpoints (DESIGN §8.7).
 const POOL_THREADS: usize = 2;
@@ -25,7 +27,7 @@ const POOL_NICE: i32 = 5;
 /// How a volume is to be opened.
 pub struct Plan {
     pub store: StoreUrl,
-    pub journal: Option<PathBuf>,
+    pub keeping: Keeping,
     pub memory: config::Memory,
     pub take_over: bool,
     pub abandon_journal: bool,
@@ -35,7 +37,8 @@ pub struct Plan {
 
 /// An open volume, with the storeys that an operator asks about.
 pub struct House {
-    pub store: Arc<Metered>,
+    pub meter: Arc<Metered>,
+    pub class: StoreClass,
     pub index: Index,
     pub volume: Volume,
     pub header: VolumeHeader,
@@ -57,6 +60,24 @@ pub fn pool() -> Result<tokio::runtime::Runtime, String> {
 }
 
 impl Plan {
+    /// Of a command that does its work while no server runs.
+    fn offline(
+        store: &str,
+        journal: Option<std::path::PathBuf>,
+        memory: Option<Size>,
+        may_format: bool,
+    ) -> Result<Self, String> {
+        let store: StoreUrl = store.parse()?;
+        Ok(Self {
+            keeping: Keeping::decide(&store, Wishes { journal, ..Wishes::default() })?,
+            store,
+            memory: config::Memory::divide(memory)?,
+            take_over: false,
+            abandon_journal: false,
+            may_format,
+        })
+    }
+
     /// Opens the volume; one that is empty is formatted first if `may_format`.
     pub async fn open(&self, pool: &tokio::runtime::Handle) -> Result<House, String> {
         let env = Env::real();
@@ -67,8 +88,9 @@ impl Plan {
         {
             return Err(format!("{}: no such directory", path.display()));
         }
-        let store = Arc::new(Metered::new(self.open_store(&disk, &env)?, &env));
-        let log = self.log_config(store.clone(), disk, env.clone(), pool);
+        let Store { objects, meter } = Store::open(&self.store, &disk, &env)?;
+        let class = objects.class();
+        let log = self.log_config(objects, disk, env.clone(), pool);
         let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
             Some(header) => header,
             None if self.may_format => new_volume(&log).await?,
@@ -80,21 +102,7 @@ impl Plan {
         let volume = Volume::open(index.clone(), owner)
             .await
             .map_err(|e| format!("{}: cannot open the files: {e:?}", self.store))?;
-        Ok(House { store, index, volume, header, env })
-    }
-
-    fn open_store(&self, disk: &Arc<dyn Disk>, env: &Env) -> Result<Arc<dyn ObjectStore>, String> {
-        match &self.store {
-            StoreUrl::Memory => Ok(Arc::new(Memory::new())),
-            StoreUrl::Directory(path) => {
-                // Links and locks need one name for the directory, wherever the process stands.
-                let path = absolute(path)?;
-                refuse_foreign(&path)?;
-                let store =
-                    Directory::create(disk.clone(), path, env).map_err(|e| e.to_string())?;
-                Ok(Arc::new(store))
-            }
-        }
+        Ok(House { meter, class, index, volume, header, env })
     }
 
     fn log_config(
@@ -104,12 +112,18 @@ impl Plan {
         env: Env,
         pool: &tokio::runtime::Handle,
     ) -> LogConfig {
-        let inside = store.local_dir().map(|dir| dir.join("journal"));
+        let journal = match self.keeping.durability {
+            Durability::Store => None,
+            Durability::Journal => {
+                let inside = || store.local_dir().map(|dir| dir.join("journal"));
+                self.keeping.journal.clone().or_else(inside)
+            }
+        };
         LogConfig {
             store,
             disk,
             env,
-            journal: self.journal.clone().or(inside),
+            journal,
             pool: pool.clone(),
             cache_bytes: self.memory.cache,
             unsynced_bytes: self.memory.unsynced,
@@ -118,8 +132,8 @@ impl Plan {
             abandon_journal: self.abandon_journal,
             key: None,
             inline_only: false,
-            destage: logseg::DestageConfig::default(),
-            disk_cache: None,
+            destage: self.keeping.destage.clone(),
+            disk_cache: self.keeping.cache.clone(),
         }
     }
 }
@@ -129,7 +143,7 @@ async fn new_volume(log: &LogConfig) -> Result<VolumeHeader, String> {
     let mut header = VolumeHeader {
         uuid: [0; 16],
         segment_bytes: VolumeHeader::segment_bytes_for(log.store.capacity().map(|c| c.total)),
-        fencing: log.store.class() == swiftclient::StoreClass::Fencing,
+        fencing: log.store.class() == StoreClass::Fencing,
         name_secret: [0; 16],
         handle_key: [0; 32],
         wrapped_key: None,
@@ -166,75 +180,33 @@ fn disk() -> Result<Arc<dyn Disk>, String> {
     Ok(disk)
 }
 
-/// A directory without the object `volume` must be empty: nothing of anybody else's is mixed with
-/// ours. (The store itself sees only names that could be objects.)
-fn refuse_foreign(dir: &Path) -> Result<(), String> {
-    if dir.join("volume").exists() {
-        return Ok(());
-    }
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(format!("{}: {e}", dir.display())),
-    };
-    for entry in entries {
-        let name = entry.map_err(|e| format!("{}: {e}", dir.display()))?.file_name();
-        // What a file system or a start that was cut short leaves behind.
-        if !LEFT_BEHIND.iter().any(|ours| name == *ours) {
-            let (dir, name) = (dir.display(), name.to_string_lossy());
-            return Err(format!("{dir} is not empty and no volume: it holds {name}"));
-        }
-    }
-    Ok(())
-}
-
-const LEFT_BEHIND: [&str; 5] = ["lost+found", "tmp", "lock", "journal", "reserve"];
-
-fn absolute(path: &Path) -> Result<PathBuf, String> {
-    std::path::absolute(path).map_err(|e| format!("{}: {e}", path.display()))
-}
-
 /// `esker format`.
 pub fn format(args: &args::Format) -> Result<ExitCode, String> {
-    let StoreUrl::Directory(path) = &args.store else {
+    let plan = Plan::offline(&args.store, args.journal.clone(), None, true)?;
+    if plan.store == StoreUrl::Memory {
         return Err("mem: has nothing to format: it is new at each start".into());
-    };
-    let plan = Plan {
-        store: StoreUrl::Directory(path.clone()),
-        journal: args.journal.clone(),
-        memory: config::Memory::divide(None)?,
-        take_over: false,
-        abandon_journal: false,
-        may_format: true,
-    };
+    }
     let pool = pool()?;
     pool.block_on(async {
         let env = Env::real();
         let disk = disk()?;
-        let store = plan.open_store(&disk, &env)?;
-        let log = plan.log_config(store, disk, env, pool.handle());
+        let Store { objects, .. } = Store::open(&plan.store, &disk, &env)?;
+        let log = plan.log_config(objects, disk, env, pool.handle());
         match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
-            Some(_) => Err(format!("{}: holds a volume already", args.store)),
+            Some(_) => Err(format!("{}: holds a volume already", plan.store)),
             None => new_volume(&log).await,
         }
     })?;
     let house = pool.block_on(plan.open(pool.handle()))?;
     pool.block_on(house.index.close()).map_err(|e| e.to_string())?;
-    println!("{}: formatted", args.store);
+    println!("{}: formatted", plan.store);
     Ok(ExitCode::SUCCESS)
 }
 
 /// `esker check`: opens the volume as a server would (so that the log is replayed), looks at
 /// everything, closes it again.
 pub fn check(args: &args::Check) -> Result<ExitCode, String> {
-    let plan = Plan {
-        store: args.store.clone(),
-        journal: args.journal.clone(),
-        memory: config::Memory::divide(args.memory)?,
-        take_over: false,
-        abandon_journal: false,
-        may_format: false,
-    };
+    let plan = Plan::offline(&args.store, args.journal.clone(), args.memory, false)?;
     let pool = pool()?;
     let house = pool.block_on(plan.open(pool.handle()))?;
     let report = pool.block_on(house.volume.check()).map_err(|e| format!("cannot check: {e:?}"));

@@ -8,7 +8,13 @@ use std::{
 use nfssvr::Exports;
 use serde::Deserialize;
 
-use crate::{args, size::Size, store_url::StoreUrl};
+use crate::{
+    args,
+    interval::Interval,
+    keeping::{Durability, Keeping, Wishes},
+    size::Size,
+    store_url::StoreUrl,
+};
 
 /// Least `memory`, bytes: below it the parts would not have room for one large call each.
 const LEAST_MEMORY: u64 = 64 << 20;
@@ -18,11 +24,18 @@ const DEFAULT_MEMORY: u64 = 512 << 20;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    store: Option<StoreUrl>,
+    /// Read later: the parser's own messages repeat the line, and it might hold a password.
+    store: Option<String>,
     nfs: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    durability: Option<Durability>,
     journal: Option<PathBuf>,
+    flush_interval: Option<Interval>,
+    dirty_budget: Option<Size>,
+    cache: Option<PathBuf>,
+    cache_size: Option<Size>,
     memory: Option<Size>,
+    trace: Option<PathBuf>,
     /// Lines as in exports(5).
     exports: Option<String>,
 }
@@ -33,11 +46,13 @@ pub struct Settings {
     pub store: StoreUrl,
     pub nfs: SocketAddr,
     pub admin: SocketAddr,
-    pub journal: Option<PathBuf>,
+    pub keeping: Keeping,
     pub memory: Memory,
     pub take_over: bool,
     pub abandon_journal: bool,
     pub exports: Exports,
+    /// Where the trace goes, if anywhere.
+    pub trace: Option<PathBuf>,
 }
 
 /// How the operator's one number is divided, bytes. The shares add up to it.
@@ -82,14 +97,27 @@ impl Settings {
             rules.push('\n');
             rules.push_str(rule);
         }
+        let store = args.store.or(file.store).ok_or("no STORE named: say esker serve PATH")?;
+        let store: StoreUrl = store.parse()?;
+        // A journal named on the command line for a volume whose file says `store` means both were
+        // meant; `Keeping` refuses that in words.
+        let wishes = Wishes {
+            durability: args.durability.or(file.durability),
+            journal: args.journal.or(file.journal),
+            flush_interval: args.flush_interval.or(file.flush_interval),
+            dirty_budget: args.dirty_budget.or(file.dirty_budget),
+            cache: args.cache.or(file.cache),
+            cache_size: args.cache_size.or(file.cache_size),
+        };
         Ok(Self {
-            store: args.store.or(file.store).ok_or("no STORE named: say esker serve PATH")?,
+            keeping: Keeping::decide(&store, wishes)?,
+            store,
             nfs: args.nfs.or(file.nfs).unwrap_or(local(2049)),
             admin: args.admin.or(file.admin).unwrap_or(local(2050)),
-            journal: args.journal.or(file.journal),
             memory: Memory::divide(args.memory.or(file.memory))?,
             take_over: args.take_over,
             abandon_journal: args.abandon_journal,
+            trace: args.trace.or(file.trace),
             exports: Exports::parse(&rules).map_err(|e| format!("exports: {e}"))?,
         })
     }
@@ -113,5 +141,10 @@ mod tests {
         assert!(toml::from_str::<File>("memroy = '1GiB'").is_err());
         let file: File = toml::from_str("memory = '1GiB'\nnfs = '127.0.0.1:1'").unwrap();
         assert_eq!(file.memory, Some(Size(1 << 30)));
+        let file: File = toml::from_str("durability = 'store'\nflush_interval = '5s'").unwrap();
+        assert_eq!(file.durability, Some(Durability::Store));
+        for bad in ["durability = 'maybe'", "flush_interval = 5", "dirty_budget = 'much'"] {
+            assert!(toml::from_str::<File>(bad).is_err(), "{bad}");
+        }
     }
 }

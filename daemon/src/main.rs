@@ -13,11 +13,15 @@ mod admin;
 mod args;
 mod build;
 mod config;
+mod interval;
+mod keeping;
+mod logging;
 mod mount_line;
 mod request;
 mod serve;
 mod size;
 mod status;
+mod store;
 mod store_url;
 
 use std::process::ExitCode;
@@ -28,11 +32,11 @@ use clap::Parser;
 fn main() -> ExitCode {
     let args = Args::parse();
     few_arenas();
-    log_to_stderr();
     let outcome = match args.command {
-        Command::Serve(serve) => serve::run(serve),
-        Command::Format(format) => build::format(&format),
-        Command::Check(check) => build::check(&check),
+        // It knows only later where its trace goes.
+        Command::Serve(serve) => serve::run(*serve),
+        Command::Format(format) => logging::start(None).and_then(|()| build::format(&format)),
+        Command::Check(check) => logging::start(None).and_then(|()| build::check(&check)),
         Command::Status(status) => status::run(&status),
     };
     match outcome {
@@ -53,11 +57,4 @@ fn few_arenas() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
     }
-}
-
-/// `ESKER_LOG` chooses what is logged, in `tracing`'s filter words; `info` where it is absent.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ESKER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

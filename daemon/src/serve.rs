@@ -1,8 +1,9 @@
 //! `esker serve`: the house from the first stone to the open door, and back again.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use nfssvr::{Bound, Limits, Server, ServerConfig};
+use swiftclient::StoreClass;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -13,12 +14,14 @@ use crate::{
     args::Serve,
     build::{self, House, Plan},
     config::{Memory, Settings},
+    logging,
     mount_line::mount_line,
 };
 
 /// Serves until SIGTERM or SIGINT; then answers what runs, makes everything durable, exits 0.
 pub fn run(args: Serve) -> Result<ExitCode, String> {
     let settings = Settings::of(args)?;
+    logging::start(settings.trace.as_deref())?;
     let pool = build::pool()?;
     pool.block_on(serve(settings, pool.handle()))?;
     Ok(ExitCode::SUCCESS)
@@ -34,7 +37,7 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
 
     let plan = Plan {
         store: settings.store.clone(),
-        journal: settings.journal.clone(),
+        keeping: settings.keeping.clone(),
         memory: settings.memory,
         take_over: settings.take_over,
         abandon_journal: settings.abandon_journal,
@@ -51,7 +54,7 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
     };
     let tending = tokio::spawn(tend(house.clone()));
     let serving = tokio::spawn(admin::serve(admin, house.clone(), server.clone()));
-    announce(server.local_addr(), &settings);
+    announce(server.local_addr(), &settings, &house);
 
     tokio::select! {
         _ = term.recv() => tracing::info!("SIGTERM: draining"),
@@ -93,9 +96,32 @@ fn start_nfs(bound: Bound, settings: &Settings, house: &House) -> Result<Server,
 }
 
 /// What a person needs to see, on standard output, flushed: scripts read it too.
-fn announce(nfs: SocketAddr, settings: &Settings) {
-    println!("esker serves {} over NFSv3 on {nfs}; admin on {}", settings.store, settings.admin);
-    println!("{}", mount_line(nfs));
+fn announce(nfs: SocketAddr, settings: &Settings, house: &House) {
+    let Settings { store, keeping, admin, .. } = settings;
+    let class = class_in_words(house.class);
+    let promise = keeping.promise(store);
+    let text = format!(
+        "esker serves {store} over NFSv3 on {nfs}; admin on {admin}\n{}\n\
+         store: {class}\ndurability: {promise}\n",
+        mount_line(nfs)
+    );
+    tracing::info!(%store, class, durability = promise, "open");
+    // Whoever reads only the first lines and goes must not end the server.
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// What a store's class means to who runs a second server.
+pub fn class_in_words(class: StoreClass) -> &'static str {
+    match class {
+        StoreClass::Fencing => {
+            "fencing: of several servers that reach for the volume exactly one gets it"
+        }
+        StoreClass::Plain => {
+            "plain: the store cannot keep a second server away; this one relies on being the only \
+             server of the volume"
+        }
+    }
 }
 
 /// Gives the files their background turns: freeing large files in slices, reaping orphans.

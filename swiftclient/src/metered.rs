@@ -1,4 +1,6 @@
-//! Counts and times what is asked of a store, and what it answers.
+//! Counts and times what is asked of a store, and what it answers; says in the trace what was put.
+
+mod histogram;
 
 use std::{
     ops::Range,
@@ -15,8 +17,11 @@ use bytes::Bytes;
 use crate::{
     Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
     StoreFuture, Verb,
-    seam::{Clock, Env},
+    seam::{Clock, Env, TRACE},
 };
+
+use histogram::Clocked;
+pub use histogram::{BUCKETS, Histogram};
 
 const VERBS: usize = Verb::ALL.len();
 const KINDS: usize = ErrorKind::ALL.len();
@@ -41,7 +46,7 @@ struct Counters {
     running: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
-    nanos: AtomicU64,
+    times: Clocked,
 }
 
 /// The figures of one verb.
@@ -61,8 +66,8 @@ pub struct Figures {
     pub sent: u64,
     /// Bytes of objects received.
     pub received: u64,
-    /// Sum of the times from call to answer.
-    pub time: Duration,
+    /// The times from call to answer, well or bad.
+    pub times: Histogram,
 }
 
 /// All figures at one moment (each is exact, together they may be a call apart).
@@ -131,7 +136,7 @@ impl Meter {
         running.answered = true;
         let counters = self.of(verb);
         let time = self.clock.monotonic().saturating_sub(running.since);
-        counters.nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        counters.times.add(time);
         match &answer {
             Ok(value) => {
                 counters.ok.fetch_add(1, Relaxed);
@@ -166,7 +171,7 @@ impl Metered {
                 running: c.running.load(Relaxed),
                 sent: c.sent.load(Relaxed),
                 received: c.received.load(Relaxed),
-                time: Duration::from_nanos(c.nanos.load(Relaxed)),
+                times: c.times.snapshot(),
             }
         };
         Snapshot { verbs: Verb::ALL.map(figures).to_vec() }
@@ -180,7 +185,12 @@ fn nothing<T>(_: &T) -> u64 {
 impl ObjectStore for Metered {
     fn put_new<'a>(&'a self, name: &'a ObjectName, body: Vec<Bytes>) -> StoreFuture<'a, ()> {
         let len = body.iter().map(|p| p.len() as u64).sum();
-        Box::pin(self.meter.count(Verb::Put, len, nothing, self.store.put_new(name, body)))
+        Box::pin(async move {
+            let call = self.store.put_new(name, body);
+            self.meter.count(Verb::Put, len, nothing, call).await?;
+            tracing::debug!(target: TRACE, object = %name, bytes = len, "put");
+            Ok(())
+        })
     }
 
     fn put_stream<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, Box<dyn ObjectWriter>> {
@@ -188,7 +198,9 @@ impl ObjectStore for Metered {
             let open = self.store.put_stream(name);
             let writer = self.meter.count(Verb::OpenStream, 0, nothing, open).await?;
             let meter = Arc::clone(&self.meter);
-            Ok(Box::new(Writer { writer, meter }) as Box<dyn ObjectWriter>)
+            tracing::debug!(target: TRACE, object = %name, "put opened");
+            let name = name.clone();
+            Ok(Box::new(Writer { writer, meter, name, sent: 0 }) as Box<dyn ObjectWriter>)
         })
     }
 
@@ -198,8 +210,12 @@ impl ObjectStore for Metered {
         file: &'a Path,
         len: u64,
     ) -> StoreFuture<'a, ()> {
-        let call = self.store.put_file(name, file, len);
-        Box::pin(self.meter.count(Verb::PutFile, len, nothing, call))
+        Box::pin(async move {
+            let call = self.store.put_file(name, file, len);
+            self.meter.count(Verb::PutFile, len, nothing, call).await?;
+            tracing::debug!(target: TRACE, object = %name, bytes = len, "put");
+            Ok(())
+        })
     }
 
     fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
@@ -256,18 +272,30 @@ impl ObjectStore for Metered {
 struct Writer {
     writer: Box<dyn ObjectWriter>,
     meter: Arc<Meter>,
+    name: ObjectName,
+    /// Bytes that the store took so far.
+    sent: u64,
 }
 
 impl ObjectWriter for Writer {
     fn write(&mut self, piece: Bytes) -> StoreFuture<'_, ()> {
         let len = piece.len() as u64;
-        Box::pin(self.meter.count(Verb::WriteStream, len, nothing, self.writer.write(piece)))
+        Box::pin(async move {
+            let call = self.writer.write(piece);
+            self.meter.count(Verb::WriteStream, len, nothing, call).await?;
+            self.sent += len;
+            let (object, total) = (&self.name, self.sent);
+            tracing::debug!(target: TRACE, %object, bytes = len, total, "put sent");
+            Ok(())
+        })
     }
 
     fn finish(self: Box<Self>) -> StoreFuture<'static, ()> {
         Box::pin(async move {
-            let call = self.writer.finish();
-            self.meter.count(Verb::FinishStream, 0, nothing, call).await
+            let Self { writer, meter, name, sent } = *self;
+            meter.count(Verb::FinishStream, 0, nothing, writer.finish()).await?;
+            tracing::debug!(target: TRACE, object = %name, bytes = sent, "put finished");
+            Ok(())
         })
     }
 }

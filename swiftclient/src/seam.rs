@@ -9,6 +9,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+/// Target of the trace events (level debug) by which a change can be followed to the store. Their
+/// names and fields are a promise: docs/operations.md lists them.
+pub const TRACE: &str = "esker::trace";
+
 /// Time, wall and monotonic.
 pub trait Clock: Send + Sync {
     /// Wall time since 1970-01-01 UTC. May step backwards.

@@ -28,7 +28,8 @@ async fn calls_bytes_errors_and_times_are_counted_by_verb() {
 
     let figures = store.snapshot();
     let put = figures.of(Verb::Put);
-    assert_eq!((put.ok, put.sent, put.time), (1, 5, Duration::from_secs(3)));
+    assert_eq!((put.ok, put.sent, put.times.sum), (1, 5, Duration::from_secs(3)));
+    assert_eq!(put.times.count(), 2, "refused calls are timed too");
     assert_eq!(put.errors, [(ErrorKind::Exists, 1)]);
     assert_eq!((figures.of(Verb::Get).ok, figures.of(Verb::Get).received), (1, 2));
     assert_eq!(figures.of(Verb::Head).errors, [(ErrorKind::NotFound, 1)]);
