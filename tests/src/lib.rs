@@ -1,6 +1,7 @@
 //! What the tests and benchmarks of the whole server stand on. Nothing here is part of the server.
 
 pub mod bench;
+pub mod chaos;
 pub mod ganesha;
 pub mod load;
 pub mod model;
