@@ -1,5 +1,13 @@
-//! Tries again what is safe to try again, for a limited time, and settles unknown outcomes by
-//! reading back.
+//! Tries again what is safe to try again, for a limited time and never as a storm, and settles
+//! unknown outcomes by reading back.
+//!
+//! ```text
+//!   call ─► slot (window, pause) ─► try, within its time ─► answer
+//!             ▲                          │ unavailable: window halved
+//!             └─ token ◄─ jittered wait ◄┘ unknown: read back first
+//! ```
+//!
+//! It must never know: what an object holds, who asks.
 //!
 //! Invariants
 //! 1. `Full`, `Denied`, `Exists`, `NotFound`, `Invalid` and `Corrupt` are passed on at once.
@@ -7,11 +15,17 @@
 //!    as `Ok` or `Exists` by what was read back, or as `Unknown`.
 //! 3. `Ok` of a put means that the store said so, or that bytes read back, or their checksum told by
 //!    the store, are the ones that were put.
+//! 4. Of all requests to one store, retries are at most a share and a trickle (`pace`), however many
+//!    calls fail at once.
+//! 5. A time-out of a try grows with the bytes it moves: what only takes long is not given up.
+
+mod pace;
 
 use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
+use pace::Pace;
 
 use crate::{
     Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
@@ -22,6 +36,8 @@ use crate::{
     seam::Env,
 };
 
+pub use pace::Figures;
+
 /// How long and how often to try.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -31,8 +47,21 @@ pub struct Policy {
     pub longest: Duration,
     /// All tries of one call together.
     pub budget: Duration,
-    /// One try; beyond it a read counts as `Unavailable`, a change as `Unknown`. `None`: no end.
+    /// One try that moves no bytes; beyond it a read counts as `Unavailable`, a change as `Unknown`.
+    /// `None`: no end.
     pub attempt: Option<Duration>,
+    /// A try may take longer by the time that its bytes need at this rate, bytes per second.
+    pub least_rate: u64,
+    /// Most requests in flight at the same time; fewer while the store asks for less.
+    pub in_flight: u64,
+    /// Retries that may be saved up, and are there at the start.
+    pub retries_saved: u64,
+    /// Retries earned by a thousand requests that were answered.
+    pub retries_per_thousand: u64,
+    /// Retries earned by time, per second, so that a store that answers nothing is still asked.
+    pub retries_per_second: u64,
+    /// The longest pause that a store may wish for all requests.
+    pub longest_pause: Duration,
 }
 
 impl Default for Policy {
@@ -42,6 +71,12 @@ impl Default for Policy {
             longest: Duration::from_secs(5),
             budget: Duration::from_secs(60),
             attempt: Some(Duration::from_secs(30)),
+            least_rate: 64 << 10,
+            in_flight: 64,
+            retries_saved: 20,
+            retries_per_thousand: 200,
+            retries_per_second: 2,
+            longest_pause: Duration::from_secs(30),
         }
     }
 }
@@ -57,7 +92,11 @@ struct Inner {
     policy: Policy,
     env: Env,
     disk: Arc<dyn Disk>,
+    pace: Arc<Pace>,
 }
+
+/// Most bytes that a try is given time for: a read of "all there is" names no length.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Length and CRC-32C of what was put.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,7 +120,7 @@ struct Patience<'a> {
 }
 
 impl Patience<'_> {
-    /// Waits before the next try; `false` when the budget is spent.
+    /// Waits before the next try; `false` when the call's time or the store's retries are spent.
     async fn wait(&mut self, error: &StoreError) -> bool {
         let policy = &self.inner.policy;
         let doubled = policy.first.saturating_mul(1 << self.waits.min(20));
@@ -97,7 +136,7 @@ impl Patience<'_> {
         self.waits += 1;
         tracing::debug!(%error, ?wait, "trying again");
         tokio::time::sleep(wait).await;
-        true
+        self.inner.pace.may_retry(self.deadline).await
     }
 }
 
@@ -107,21 +146,48 @@ impl Inner {
         Patience { inner: self, deadline, waits: 0 }
     }
 
-    /// One try, within its time.
+    /// One try in a slot of its own; `bytes` is what it moves at most.
     async fn attempt<T>(
+        &self,
+        patience: &Patience<'_>,
+        (verb, name, bytes): (Verb, &str, u64),
+        call: StoreFuture<'_, T>,
+    ) -> Result<T, StoreError> {
+        let Some(slot) = self.pace.slot(patience.deadline).await else {
+            let reason = "the store is asked as much as it bears, and no turn came in time";
+            return Err(ErrorKind::Unavailable.error(verb.name(), name, reason));
+        };
+        let (outcome, in_time) = self.within_time(verb, name, bytes, call).await;
+        match &outcome {
+            Err(StoreError::Unavailable { retry_after, .. }) => {
+                self.pace.slow_down(&slot, *retry_after);
+            }
+            Err(_) if !in_time => self.pace.slow_down(&slot, None),
+            // Neither answered nor turned away.
+            Err(StoreError::Unknown { .. }) => {}
+            _ => self.pace.answered(patience.waits > 0),
+        }
+        outcome
+    }
+
+    /// One request within the time that its bytes may take, and whether it was.
+    async fn within_time<T>(
         &self,
         verb: Verb,
         name: &str,
+        bytes: u64,
         call: StoreFuture<'_, T>,
-    ) -> Result<T, StoreError> {
-        let Some(limit) = self.policy.attempt else { return call.await };
+    ) -> (Result<T, StoreError>, bool) {
+        let Some(limit) = self.policy.attempt else { return (call.await, true) };
+        let moving = bytes.min(MOST_BYTES) * 1000 / self.policy.least_rate.max(1);
+        let limit = limit + Duration::from_millis(moving);
         match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer,
+            Ok(answer) => (answer, true),
             Err(_) => {
                 let changes = verb.changes();
                 let kind = if changes { ErrorKind::Unknown } else { ErrorKind::Unavailable };
                 let reason = format!("no answer within {limit:?}");
-                Err(kind.error(verb.name(), name, &reason))
+                (Err(kind.error(verb.name(), name, &reason)), false)
             }
         }
     }
@@ -130,12 +196,11 @@ impl Inner {
     async fn repeat<'a, T>(
         &self,
         patience: &mut Patience<'_>,
-        verb: Verb,
-        name: &str,
+        what: (Verb, &str, u64),
         mut call: impl FnMut() -> StoreFuture<'a, T>,
     ) -> Result<T, StoreError> {
         loop {
-            match self.attempt(verb, name, call()).await {
+            match self.attempt(patience, what, call()).await {
                 Err(e) if e.is_transient() => {
                     if !patience.wait(&e).await {
                         return Err(e);
@@ -154,7 +219,7 @@ impl Inner {
         put: Print,
     ) -> Result<Found, StoreError> {
         let head = || self.store.head(name);
-        let info = match self.repeat(patience, Verb::Head, name.as_str(), head).await {
+        let info = match self.repeat(patience, (Verb::Head, name.as_str(), 0), head).await {
             Err(StoreError::NotFound { .. }) => return Ok(Found::Absent),
             other => other?,
         };
@@ -169,7 +234,8 @@ impl Inner {
                 while at < info.len {
                     let range = at..info.len.min(at + COPY_BYTES as u64);
                     let get = || self.store.get(name, range.clone());
-                    let piece = self.repeat(patience, Verb::Get, name.as_str(), get).await?;
+                    let what = (Verb::Get, name.as_str(), range.end - range.start);
+                    let piece = self.repeat(patience, what, get).await?;
                     if piece.is_empty() {
                         return Ok(Found::Foreign);
                     }
@@ -185,8 +251,7 @@ impl Inner {
     /// A create-only put of known bytes, tried until it is settled.
     async fn put<'a>(
         &self,
-        verb: Verb,
-        name: &ObjectName,
+        (verb, name, bytes): (Verb, &ObjectName, u64),
         print: impl Fn() -> Result<Print, StoreError>,
         mut call: impl FnMut() -> StoreFuture<'a, ()>,
     ) -> Result<(), StoreError> {
@@ -194,7 +259,8 @@ impl Inner {
         // The first unknown outcome: from then on an object under the name may be ours.
         let mut doubt: Option<StoreError> = None;
         loop {
-            let error = match self.attempt(verb, name.as_str(), call()).await {
+            let what = (verb, name.as_str(), bytes);
+            let error = match self.attempt(patience, what, call()).await {
                 Ok(()) => return Ok(()),
                 Err(e) => e,
             };
@@ -246,16 +312,22 @@ impl Retrying {
     /// Asks `store` again as `policy` says, by the clock and dice of `env`. Within a runtime with
     /// time.
     pub fn new(store: Arc<dyn ObjectStore>, policy: Policy, env: &Env) -> Self {
-        let inner = Inner { store, policy, env: env.clone(), disk: Arc::new(OsDisk) };
+        let pace = Arc::new(Pace::new(&policy, env));
+        let inner = Inner { store, policy, env: env.clone(), disk: Arc::new(OsDisk), pace };
         Self { inner: Arc::new(inner) }
     }
 
     /// Reads the files given to `put_file`, to compare them, from `disk`.
     #[must_use]
     pub fn on_disk(self, disk: Arc<dyn Disk>) -> Self {
-        let Inner { store, policy, env, .. } = &*self.inner;
+        let Inner { store, policy, env, pace, .. } = &*self.inner;
         let (store, policy, env) = (Arc::clone(store), policy.clone(), env.clone());
-        Self { inner: Arc::new(Inner { store, policy, env, disk }) }
+        Self { inner: Arc::new(Inner { store, policy, env, disk, pace: Arc::clone(pace) }) }
+    }
+
+    /// Figures: for `/metrics` and `esker status`.
+    pub fn figures(&self) -> Figures {
+        self.inner.pace.figures()
     }
 }
 
@@ -265,7 +337,8 @@ impl ObjectStore for Retrying {
             let inner = &self.inner;
             let print = || Ok(print_of(&body));
             let call = || inner.store.put_new(name, body.clone());
-            inner.put(Verb::Put, name, print, call).await
+            let bytes = body.iter().map(|piece| piece.len() as u64).sum();
+            inner.put((Verb::Put, name, bytes), print, call).await
         })
     }
 
@@ -274,8 +347,8 @@ impl ObjectStore for Retrying {
             let inner = &self.inner;
             let open = || inner.store.put_stream(name);
             // Opening shows nothing to anybody, so that even an unknown outcome may be repeated.
-            let writer =
-                inner.repeat(&mut inner.patience(), Verb::OpenStream, name.as_str(), open).await?;
+            let what = (Verb::OpenStream, name.as_str(), 0);
+            let writer = inner.repeat(&mut inner.patience(), what, open).await?;
             let (inner, name) = (Arc::clone(inner), name.clone());
             let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
             Ok(Box::new(Writer { writer, inner, name, digest, len: 0 }) as Box<dyn ObjectWriter>)
@@ -299,7 +372,7 @@ impl ObjectStore for Retrying {
                 Ok(Print { len, crc32c: finished(&digest) })
             };
             let call = || inner.store.put_file(name, file, len);
-            inner.put(Verb::PutFile, name, print, call).await
+            inner.put((Verb::PutFile, name, len), print, call).await
         })
     }
 
@@ -307,7 +380,8 @@ impl ObjectStore for Retrying {
         Box::pin(async move {
             let inner = &self.inner;
             let get = || inner.store.get(name, range.clone());
-            inner.repeat(&mut inner.patience(), Verb::Get, name.as_str(), get).await
+            let what = (Verb::Get, name.as_str(), range.end.saturating_sub(range.start));
+            inner.repeat(&mut inner.patience(), what, get).await
         })
     }
 
@@ -315,7 +389,7 @@ impl ObjectStore for Retrying {
         Box::pin(async move {
             let inner = &self.inner;
             let head = || inner.store.head(name);
-            inner.repeat(&mut inner.patience(), Verb::Head, name.as_str(), head).await
+            inner.repeat(&mut inner.patience(), (Verb::Head, name.as_str(), 0), head).await
         })
     }
 
@@ -328,7 +402,7 @@ impl ObjectStore for Retrying {
         Box::pin(async move {
             let inner = &self.inner;
             let list = || inner.store.list(prefix, after, limit);
-            inner.repeat(&mut inner.patience(), Verb::List, prefix, list).await
+            inner.repeat(&mut inner.patience(), (Verb::List, prefix, 0), list).await
         })
     }
 
@@ -345,7 +419,7 @@ impl ObjectStore for Retrying {
                 let asked: Vec<ObjectName> = left.iter().map(|&i| names[i].clone()).collect();
                 let first = asked.first().map_or("", |n| n.as_str());
                 let call = || inner.store.delete_many(&asked);
-                let done = inner.repeat(patience, Verb::Delete, first, call).await?;
+                let done = inner.repeat(patience, (Verb::Delete, first, 0), call).await?;
                 for (&i, one) in left.iter().zip(done) {
                     outcome[i] = one;
                 }
@@ -403,8 +477,9 @@ impl ObjectWriter for Writer {
         Box::pin(async move {
             self.digest.update(&piece);
             self.len += piece.len() as u64;
-            let call = self.writer.write(piece);
-            self.inner.attempt(Verb::WriteStream, self.name.as_str(), call).await
+            // No slot: a stream lives as long as its segment fills, and may wait for reads.
+            let (bytes, call) = (piece.len() as u64, self.writer.write(piece));
+            self.inner.within_time(Verb::WriteStream, self.name.as_str(), bytes, call).await.0
         })
     }
 
@@ -412,7 +487,8 @@ impl ObjectWriter for Writer {
         Box::pin(async move {
             let Self { writer, inner, name, digest, len } = *self;
             let call = writer.finish();
-            let error = match inner.attempt(Verb::FinishStream, name.as_str(), call).await {
+            let done = inner.within_time(Verb::FinishStream, name.as_str(), len, call).await.0;
+            let error = match done {
                 Err(e @ StoreError::Unknown { .. }) => e,
                 settled => return settled,
             };

@@ -221,3 +221,161 @@ fn waits_are_jittered_over_the_whole_doubling_interval() {
         assert!(of_step.iter().any(|w| *w > millis(most * 2 / 3)), "{step}: {of_step:?}");
     }
 }
+
+fn paced(policy: Policy) -> Bed {
+    let bed = bed();
+    Bed { store: Retrying::new(Arc::new(bed.faulty.clone()), policy, &bed.env), ..bed }
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_calls_fail_a_sick_store_gets_a_trickle_of_retries() {
+    let bed = paced(Policy::default());
+    bed.faulty.add(Rule::always(UNAVAILABLE));
+    let calls = (0..200).map(|_| async { bed.store.head(&name("a")).await });
+    let failed = futures_util::future::join_all(calls).await;
+    assert!(failed.iter().all(|f| f.as_ref().is_err_and(|e| e.kind() == ErrorKind::Unavailable)));
+    let figures = bed.store.figures();
+    // Saved ones, and two per second of a minute; 200 calls on their own would have made thousands.
+    assert!((20..=140).contains(&figures.retries), "{figures:?}");
+    assert!(bed.faulty.calls() <= 200 + figures.retries);
+    assert!(figures.starved > 0);
+    assert_eq!((figures.window, figures.in_flight), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_store_is_back_all_who_wait_follow_at_once() {
+    let bed = paced(Policy { in_flight: 1000, ..Policy::default() });
+    bed.memory.put_new(&name("a"), body("1")).await.unwrap();
+    bed.faulty.add(Rule::always(UNAVAILABLE));
+    let calls = (0..100).map(|_| async { bed.store.get(&name("a"), 0..1).await });
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        bed.faulty.heal();
+    };
+    let (done, ()) = tokio::join!(futures_util::future::join_all(calls), back);
+    assert!(done.iter().all(Result::is_ok));
+    // By time alone 100 tokens would take 50 seconds more.
+    let took = bed.env.clock.monotonic();
+    assert!(took < Duration::from_secs(40), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_down_halves_what_is_in_flight_once_and_answers_give_it_back_one_by_one() {
+    let bed = bed();
+    // Sixteen at once are all turned away: one congestion.
+    let busy = Busy::new(&bed.memory, 16, None);
+    let policy = Policy { in_flight: 16, ..Policy::default() };
+    let store = Retrying::new(Arc::new(busy), policy, &bed.env);
+    let names: Vec<_> = (0..200).map(|n| name(&format!("n{n}"))).collect();
+    let puts = names[..16].iter().map(|name| store.put_new(name, body("1")));
+    assert!(futures_util::future::join_all(puts).await.iter().all(Result::is_ok));
+    let figures = store.figures();
+    assert_eq!(figures.throttled, 1, "{figures:?}");
+    assert!((8..=11).contains(&figures.window), "{figures:?}");
+    for name in &names[16..] {
+        store.put_new(name, body("1")).await.unwrap();
+    }
+    assert_eq!(store.figures().window, 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_requests_than_the_window_are_in_flight() {
+    let bed = paced(Policy { in_flight: 4, ..Policy::default() });
+    bed.memory.put_new(&name("a"), body("1")).await.unwrap();
+    bed.faulty.add(Rule::always(Fault::Delay(Duration::from_secs(1))));
+    let calls = (0..20).map(|_| async { bed.store.head(&name("a")).await });
+    let seen = async {
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            assert_eq!(bed.store.figures().in_flight, 4);
+        }
+    };
+    let (done, ()) = tokio::join!(futures_util::future::join_all(calls), seen);
+    assert!(done.iter().all(Result::is_ok));
+    assert_eq!(bed.env.clock.monotonic().as_secs(), 5);
+}
+
+/// Turns the first puts away, with a wish; each takes a hundredth of a second.
+struct Busy {
+    memory: Memory,
+    turned_away: std::sync::atomic::AtomicU64,
+    wish: Option<Duration>,
+}
+
+impl Busy {
+    fn new(memory: &Memory, turned_away: u64, wish: Option<Duration>) -> Self {
+        Self { memory: memory.clone(), turned_away: turned_away.into(), wish }
+    }
+}
+
+impl ObjectStore for Busy {
+    fn put_new<'a>(&'a self, name: &'a ObjectName, body: Vec<Bytes>) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let less = |left: u64| left.checked_sub(1);
+            let order = std::sync::atomic::Ordering::Relaxed;
+            if self.turned_away.fetch_update(order, order, less).is_err() {
+                return self.memory.put_new(name, body).await;
+            }
+            let (what, reason) = (format!("put {name}"), "503".into());
+            Err(StoreError::Unavailable { what, reason, retry_after: self.wish })
+        })
+    }
+    fn put_stream<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, Box<dyn ObjectWriter>> {
+        self.memory.put_stream(name)
+    }
+    fn put_file<'a>(&'a self, name: &'a ObjectName, f: &'a Path, n: u64) -> StoreFuture<'a, ()> {
+        self.memory.put_file(name, f, n)
+    }
+    fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
+        self.memory.get(name, range)
+    }
+    fn head<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, ObjectInfo> {
+        self.memory.head(name)
+    }
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> StoreFuture<'a, Vec<ObjectName>> {
+        self.memory.list(prefix, after, limit)
+    }
+    fn delete_many<'a>(
+        &'a self,
+        names: &'a [ObjectName],
+    ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
+        self.memory.delete_many(names)
+    }
+    fn class(&self) -> StoreClass {
+        self.memory.class()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pause_that_a_store_wishes_for_is_kept_by_all_calls() {
+    let bed = bed();
+    let busy = Busy::new(&bed.memory, 1, Some(Duration::from_secs(7)));
+    let store = Retrying::new(Arc::new(busy), Policy::default(), &bed.env);
+    let (a, b) = (name("a"), name("b"));
+    let second = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        store.put_new(&b, body("2")).await.unwrap();
+        bed.env.clock.monotonic()
+    };
+    let (first, second) = tokio::join!(store.put_new(&a, body("1")), second);
+    first.unwrap();
+    assert!(second >= Duration::from_secs(7), "{second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_may_take_as_long_as_its_bytes_need() {
+    let bed = paced(Policy { least_rate: 1000, ..Policy::default() });
+    bed.faulty.add(Rule::always(Fault::Delay(Duration::from_secs(40))).of(Verb::Put));
+    let big = vec![Bytes::from(vec![7; 20_000])];
+    bed.store.put_new(&name("big"), big).await.unwrap();
+    assert_eq!(bed.store.figures().retries, 0);
+    // The same time is too long for a small one.
+    bed.store.put_new(&name("small"), body("1")).await.unwrap_err();
+    assert!(bed.store.figures().retries > 0);
+}
