@@ -157,6 +157,11 @@ async fn metrics(State(shared): State<Shared>) -> String {
             gauge(&format!("index_{name}"), "Of the index.", value.as_u64().unwrap_or(0));
         }
     }
+    let patience = shared.house.patience.as_ref().map(swiftclient::Retrying::figures);
+    if let Some(p) = &patience {
+        gauge("store_window", "Requests that may now be in flight to the store.", p.window);
+        gauge("store_in_flight", "Requests in flight to the store.", p.in_flight);
+    }
     let mut counter = |name: &str, help: &str, value: u64| {
         let _ = writeln!(
             text,
@@ -166,6 +171,11 @@ async fn metrics(State(shared): State<Shared>) -> String {
     counter("journal_syncs_total", "fdatasync calls of the journal.", s.log.syncs);
     counter("journal_waiters_total", "Sync requests answered.", s.log.waiters);
     counter("segments_stored_total", "Chain segments stored.", s.log.stored_segments);
+    if let Some(p) = &patience {
+        counter("store_retries_total", "Requests that repeated a failed one.", p.retries);
+        counter("store_throttled_total", "Times the window was halved.", p.throttled);
+        counter("store_starved_total", "Calls whose retries others had used up.", p.starved);
+    }
     text.push_str("# HELP esker_store_calls_total Calls to the store that succeeded.\n");
     text.push_str("# TYPE esker_store_calls_total counter\n");
     let snapshot = shared.house.meter.snapshot();

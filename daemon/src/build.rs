@@ -6,8 +6,9 @@ use fs::Volume;
 use headhunter::{Index, IndexConfig};
 use logseg::{LogConfig, Recovery, VolumeHeader};
 use swiftclient::{
-    Metered, ObjectStore, StoreClass,
+    Classed, Metered, ObjectStore, Retrying, StoreClass,
     disk::{Disk, os::OsDisk},
+    probe,
     seam::Env,
 };
 
@@ -15,7 +16,7 @@ use crate::{
     args, config,
     keeping::{Durability, Keeping, Wishes},
     size::Size,
-    store::Store,
+    store::{Store, recorded_class},
     store_url::StoreUrl,
 };
 
@@ -38,6 +39,7 @@ pub struct Plan {
 /// An open volume, with the storeys that an operator asks about.
 pub struct House {
     pub meter: Arc<Metered>,
+    pub patience: Option<Retrying>,
     pub class: StoreClass,
     pub index: Index,
     pub volume: Volume,
@@ -88,21 +90,22 @@ impl Plan {
         {
             return Err(format!("{}: no such directory", path.display()));
         }
-        let Store { objects, meter } = Store::open(&self.store, &disk, &env)?;
-        let class = objects.class();
-        let log = self.log_config(objects, disk, env.clone(), pool);
+        let Store { objects, meter, patience } = Store::open(&self.store, &disk, &env)?;
+        let mut log = self.log_config(objects, disk, env.clone(), pool);
         let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
             Some(header) => header,
-            None if self.may_format => new_volume(&log).await?,
+            None if self.may_format => new_volume(&log, &*meter).await?,
             None => return Err(format!("{}: no volume there", self.store)),
         };
+        let class = recorded_class(&*meter, &header, &env).await?;
+        log.store = Arc::new(Classed::new(log.store, class));
         let config = IndexConfig::new(log, header.clone(), self.memory.index);
         let index = Index::open(config).await.map_err(|e| e.to_string())?;
         let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let volume = Volume::open(index.clone(), owner)
             .await
             .map_err(|e| format!("{}: cannot open the files: {e:?}", self.store))?;
-        Ok(House { meter, class, index, volume, header, env })
+        Ok(House { meter, patience, class, index, volume, header, env })
     }
 
     fn log_config(
@@ -138,12 +141,16 @@ impl Plan {
     }
 }
 
-/// Writes a new, empty volume with fresh secrets.
-async fn new_volume(log: &LogConfig) -> Result<VolumeHeader, String> {
+/// Writes a new, empty volume with fresh secrets. What the store's create-only put is worth is found
+/// out by a race on `bare`, the store beneath what tries again.
+async fn new_volume(log: &LogConfig, bare: &dyn ObjectStore) -> Result<VolumeHeader, String> {
+    let class = probe::race(bare, &log.env)
+        .await
+        .map_err(|e| format!("cannot probe the store, nothing was formatted: {e}"))?;
     let mut header = VolumeHeader {
         uuid: [0; 16],
         segment_bytes: VolumeHeader::segment_bytes_for(log.store.capacity().map(|c| c.total)),
-        fencing: log.store.class() == StoreClass::Fencing,
+        fencing: class == StoreClass::Fencing,
         name_secret: [0; 16],
         handle_key: [0; 32],
         wrapped_key: None,
@@ -190,11 +197,11 @@ pub fn format(args: &args::Format) -> Result<ExitCode, String> {
     pool.block_on(async {
         let env = Env::real();
         let disk = disk()?;
-        let Store { objects, .. } = Store::open(&plan.store, &disk, &env)?;
+        let Store { objects, meter, .. } = Store::open(&plan.store, &disk, &env)?;
         let log = plan.log_config(objects, disk, env, pool.handle());
         match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
             Some(_) => Err(format!("{}: holds a volume already", plan.store)),
-            None => new_volume(&log).await,
+            None => new_volume(&log, &*meter).await,
         }
     })?;
     let house = pool.block_on(plan.open(pool.handle()))?;

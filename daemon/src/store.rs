@@ -5,18 +5,29 @@ use std::{
     sync::Arc,
 };
 
-use swiftclient::{Directory, Memory, Metered, ObjectStore, disk::Disk, seam::Env};
+use logseg::VolumeHeader;
+use swiftclient::{
+    Directory, Memory, Metered, ObjectStore, Retrying, StoreClass, StoreError, disk::Disk, probe,
+    retrying::Policy, seam::Env,
+};
 
 use crate::store_url::StoreUrl;
 
 /// A store as the log uses it, and the meter in it.
 ///
 /// ```text
-///   log ──► (what tries again) ──► Metered ──► the store: every try is counted
+///   log ──► Retrying (network stores) ──► Metered ──► the store
 /// ```
+///
+/// The meter lies beneath what tries again: an operator who sees a slow or failing store wants the
+/// requests that it got and how each ended; what patience made of them, `patience` tells. And the
+/// probe of the store's class goes in beneath it too: retries would settle what it wants to see, and
+/// a window of requests in flight would turn a race into a queue.
 pub struct Store {
     pub objects: Arc<dyn ObjectStore>,
     pub meter: Arc<Metered>,
+    /// `None`: the store is on this machine, where a second try finds what the first did.
+    pub patience: Option<Retrying>,
 }
 
 impl Store {
@@ -34,8 +45,43 @@ impl Store {
                 return Err(format!("{url}: this build cannot reach network stores"));
             }
         };
+        let remote = matches!(url, StoreUrl::S3 { .. } | StoreUrl::Swift { .. });
         let meter = Arc::new(Metered::new(bare, env));
-        Ok(Self { objects: meter.clone(), meter })
+        let patience = remote
+            .then(|| Retrying::new(meter.clone(), Policy::default(), env).on_disk(disk.clone()));
+        let objects: Arc<dyn ObjectStore> = match &patience {
+            Some(patience) => Arc::new(patience.clone()),
+            None => meter.clone(),
+        };
+        Ok(Self { objects, meter, patience })
+    }
+}
+
+/// The class that the volume's header records, where a small probe of the store (which lies beneath
+/// what tries again) does not speak against it.
+pub async fn recorded_class(
+    store: &dyn ObjectStore,
+    header: &VolumeHeader,
+    env: &Env,
+) -> Result<StoreClass, String> {
+    if !header.fencing {
+        return Ok(StoreClass::Plain);
+    }
+    match probe::again(store, env).await {
+        Ok(StoreClass::Fencing) => Ok(StoreClass::Fencing),
+        // A full store must open, or nothing could ever be deleted from it.
+        Err(error @ StoreError::Full { .. }) => {
+            tracing::warn!(%error, "the store's class could not be looked at again");
+            Ok(StoreClass::Fencing)
+        }
+        Ok(StoreClass::Plain) => Err(
+            "the volume was formatted on a store whose create-only puts exclude each other, and \
+             this store let a second creator replace an object. Two servers here would destroy \
+             each other's data, so it is not opened. Is it another store, or a gateway in front \
+             of it that drops If-None-Match?"
+                .into(),
+        ),
+        Err(error) => Err(format!("cannot probe the store: {error}")),
     }
 }
 

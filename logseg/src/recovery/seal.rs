@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::Bytes;
-use swiftclient::StoreError;
+use swiftclient::{StoreError, probe};
 
 use super::{Backlog, OpenTail, Recovery, Sealed, chain::read_whole};
 use crate::{
@@ -71,6 +71,11 @@ impl Recovery {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "swept what a killed server left unfinished"),
             Err(error) => tracing::warn!(%error, "unfinished objects of a killed server stay"),
+        }
+        if self.config.store.local_dir().is_none()
+            && let Err(error) = probe::sweep(&*self.config.store).await
+        {
+            tracing::warn!(%error, "objects of a killed probe stay");
         }
         self.open(epoch, journal, reserve)
             .map(|(log, writer)| Sealed::Open(Box::new((log, writer))))

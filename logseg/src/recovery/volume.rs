@@ -1,7 +1,7 @@
 //! The object `volume`, and the checkpoints, before anything is opened.
 
 use bytes::Bytes;
-use swiftclient::StoreError;
+use swiftclient::{ObjectName, StoreError, probe};
 
 use super::{LogConfig, Recovery};
 use crate::{
@@ -15,12 +15,27 @@ use crate::{
 /// Names asked for in one listing.
 const PAGE: usize = 1000;
 
+/// The first object that is not a probe's: those of a format that was cut short, or that a listing
+/// still shows after they were deleted, are nobody's.
+async fn anything(config: &LogConfig) -> Result<Option<ObjectName>, StoreError> {
+    let mut after: Option<ObjectName> = None;
+    loop {
+        let page = config.store.list("", after.as_ref().map(ObjectName::as_str), PAGE).await?;
+        let full = page.len() == PAGE;
+        after = page.last().cloned();
+        match page.into_iter().find(|name| !name.as_str().starts_with(probe::PREFIX)) {
+            None if full => {}
+            found => return Ok(found),
+        }
+    }
+}
+
 impl Recovery {
     /// Writes the object `volume`: a new, empty volume. Its journal is made by the first opener.
     ///
     /// Errors: `Refused` where the store holds anything else; `Store`.
     pub async fn format(config: &LogConfig, header: &VolumeHeader) -> Result<(), LogError> {
-        if let Some(name) = config.store.list("", None, 1).await?.first() {
+        if let Some(name) = anything(config).await? {
             return LogConfig::refuse(format!(
                 "the store is not empty (it holds {name}): nothing was formatted"
             ));
@@ -48,7 +63,7 @@ impl Recovery {
             Ok(bytes) => decode_volume(&bytes)
                 .map(Some)
                 .map_err(|e| LogError::Refused(format!("object {}: {e}", volume_name()))),
-            Err(e) if e.is_not_found() => match config.store.list("", None, 1).await?.first() {
+            Err(e) if e.is_not_found() => match anything(config).await? {
                 None => Ok(None),
                 Some(name) => LogConfig::refuse(format!(
                     "the store holds {name} and no object {}: it is no volume of Esker",
