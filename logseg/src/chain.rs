@@ -19,10 +19,11 @@ use std::{
 
 use bytes::Bytes;
 use swiftclient::disk::DiskFile;
+use tokio::sync::Notify;
 
 pub(crate) use crate::encoder::Entry;
 use crate::{
-    Location, SegmentId, Seq,
+    Location, STREAM_PIECE_BYTES, SegmentId, Seq,
     crypto::VolumeKey,
     encoder::{Encoder, Later, Place},
     format::{FooterBuilder, SegmentHeader, footer_len},
@@ -35,25 +36,19 @@ pub(crate) struct JournalFile {
     pub file: Arc<dyn DiskFile>,
 }
 
-/// Where destage stands with a segment (R19).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Entries are appended.
-    Open,
-    /// Ended by a footer.
-    Sealed,
-    /// A put is under way.
-    Storing,
-    /// The store holds the same bytes.
-    Stored,
-    /// The last put failed: `Segment::not_before` says when the next may begin. Never dropped.
-    Failed,
+/// What a stream of this segment has taken, and how to tell it that there is more.
+#[derive(Default)]
+pub(crate) struct Flow {
+    pub told: Arc<Notify>,
+    /// Bytes taken.
+    pub taken: u64,
 }
 
 /// One unstored segment.
 pub(crate) struct Segment {
     pub id: SegmentId,
-    pub phase: Phase,
+    /// Ended by a footer.
+    pub sealed: bool,
     /// Offset where the next entry goes; the segment's length once it is sealed, bytes.
     pub end: u64,
     /// Bytes handed to the file, durable or not.
@@ -64,8 +59,6 @@ pub(crate) struct Segment {
     pub zeros: u64,
     /// Its journal file, once it has one.
     pub file: Option<Arc<JournalFile>>,
-    /// When the first entry was appended.
-    pub born: Option<Duration>,
     /// When the last entry was appended, marks not counted.
     pub touched: Duration,
     /// The highest mark carried by an entry, bytes.
@@ -76,10 +69,8 @@ pub(crate) struct Segment {
     pub digest: u64,
     /// The store gets a copy of the file's bytes, not the file.
     pub distrusted: bool,
-    /// Puts that failed.
-    pub attempts: u32,
-    /// When a failed put may be tried again.
-    pub not_before: Duration,
+    /// While its bytes travel as they come (R13).
+    pub flow: Option<Flow>,
     /// Entries appended: the next one's ordinal.
     count: u32,
     last_seq: Seq,
@@ -108,20 +99,18 @@ impl Segment {
         let last_seq = Seq(header.first_seq.0.saturating_sub(1));
         Self {
             id: header.id,
-            phase: Phase::Open,
+            sealed: false,
             end: encoder.end(),
             written: 0,
             durable: 0,
             zeros: 0,
             file: None,
-            born: None,
             touched: now,
             marked: 0,
             bodies: BTreeMap::new(),
             digest: 0,
             distrusted: false,
-            attempts: 0,
-            not_before: Duration::ZERO,
+            flow: None,
             count: 0,
             last_seq,
             encrypted: encoder.encrypts(),
@@ -141,20 +130,18 @@ impl Segment {
     ) -> Self {
         Self {
             id,
-            phase: Phase::Sealed,
+            sealed: true,
             end,
             written: end,
             durable: end,
             zeros: end,
             file: Some(Arc::new(file)),
-            born: None,
             touched: Duration::ZERO,
             marked: end,
             bodies: BTreeMap::new(),
             digest: footer.digest(),
             distrusted: false,
-            attempts: 0,
-            not_before: Duration::ZERO,
+            flow: None,
             count: u32::try_from(footer.count()).unwrap_or(u32::MAX),
             last_seq: footer.last_seq(),
             encrypted: false,
@@ -177,16 +164,7 @@ impl Segment {
 
     /// Open, and nothing in it but the header.
     pub(crate) fn is_bare(&self) -> bool {
-        self.phase == Phase::Open && self.is_empty()
-    }
-
-    /// True where a put may begin now.
-    pub(crate) fn is_due(&self, now: Duration) -> bool {
-        match self.phase {
-            Phase::Sealed => true,
-            Phase::Failed => self.not_before <= now,
-            Phase::Open | Phase::Storing | Phase::Stored => false,
-        }
+        !self.sealed && self.is_empty()
     }
 
     /// Bytes that entries may still take in a segment of `limit` bytes, the footer left out.
@@ -231,7 +209,7 @@ impl Segment {
         let mark = u32::try_from(self.durable).unwrap_or(0);
         let len = footer_len(self.count as usize) as u64;
         self.end += len;
-        self.phase = Phase::Sealed;
+        self.sealed = true;
         match &mut self.encoder {
             Some(encoder) if !self.encrypted => {
                 encoder.seal(offset, mark);
@@ -255,7 +233,7 @@ impl Segment {
     /// Brings the encoder back with what it has made.
     pub(crate) fn bring_back(&mut self, encoder: Encoder) {
         (self.made, self.made_seq) = (encoder.end(), encoder.last_seq());
-        if self.phase != Phase::Open && self.made == self.end {
+        if self.sealed && self.made == self.end {
             self.digest = encoder.digest();
         }
         self.encoder = Some(encoder);
@@ -270,6 +248,21 @@ impl Segment {
     /// boundaries of what was once asked for.
     pub(crate) fn pieces(&mut self, from: u64, end: u64) -> Vec<Bytes> {
         self.encoder.as_mut().map(|encoder| encoder.pieces(from, end)).unwrap_or_default()
+    }
+
+    /// The bytes `from..upto`, all made, without copying; or nothing where not all of them are in
+    /// memory.
+    pub(crate) fn slices(&mut self, from: u64, upto: u64) -> Vec<Bytes> {
+        self.encoder.as_mut().map(|encoder| encoder.slices(from, upto)).unwrap_or_default()
+    }
+
+    /// Tells the stream, if there is one, that there is enough more, or the end.
+    pub(crate) fn tell_stream(&self, limit: u64) {
+        if let Some(flow) = &self.flow
+            && (self.sealed || limit >= flow.taken + STREAM_PIECE_BYTES)
+        {
+            flow.told.notify_one();
+        }
     }
 
     /// Bytes up to `end` became durable: gives what need not be kept any more.
@@ -306,23 +299,22 @@ impl Chain {
     }
 
     pub(crate) fn open(&self) -> Option<&Segment> {
-        self.segments.back().filter(|s| s.phase == Phase::Open)
+        self.segments.back().filter(|s| !s.sealed)
     }
 
     /// The newest sealed one. Where it is durable all before it are.
     pub(crate) fn sealed(&self) -> Option<&Segment> {
-        self.segments.iter().rev().find(|s| s.phase != Phase::Open)
+        self.segments.iter().rev().find(|s| s.sealed)
     }
 
     pub(crate) fn open_mut(&mut self) -> Option<&mut Segment> {
-        self.segments.back_mut().filter(|s| s.phase == Phase::Open)
+        self.segments.back_mut().filter(|s| !s.sealed)
     }
 
-    /// Drops the stored ones at the front; gives the first id that is not stored.
-    pub(crate) fn trim(&mut self) -> Option<SegmentId> {
-        while self.segments.front().is_some_and(|s| s.phase == Phase::Stored) {
+    /// Drops what lies below `first`: it is stored.
+    pub(crate) fn trim(&mut self, first: SegmentId) {
+        while self.segments.front().is_some_and(|s| s.id < first) {
             self.segments.pop_front();
         }
-        self.segments.front().map(|s| s.id)
     }
 }

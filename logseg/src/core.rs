@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,10 +24,11 @@ use swiftclient::{
 use tokio::sync::Notify;
 
 use crate::{
-    Codec, Frame, Location, LogConfig, LogError, Owner, SEGMENT_BYTES, SEGMENT_MIN_BYTES,
-    SegmentId, Seq, TRANSACTION_BYTES, VolumeHeader, WRITEOUT_BYTES,
-    chain::{Chain, Entry, JournalFile, Phase, Readable, Released, Segment},
+    AGE_LINKED, AGE_STREAMED, Codec, Frame, Location, LogConfig, LogError, Owner, SEGMENT_BYTES,
+    SEGMENT_MIN_BYTES, SegmentId, Seq, TRANSACTION_BYTES, VolumeHeader, WRITEOUT_BYTES,
+    chain::{Chain, Entry, JournalFile, Readable, Released, Segment},
     crypto::VolumeKey,
+    destage::{Ended, Pace, Phase, Rules, View, slow_from},
     format::{Body, Durability, Kind, SegmentHeader},
     journal::Journal,
     read::{Homes, Reader},
@@ -108,10 +110,14 @@ pub(crate) struct State {
     pub dir_dirty: bool,
     pub spare: Option<Spare>,
     pub failure: Option<Failure>,
-    /// What the store said to the last put that failed.
-    pub put_error: Option<String>,
-    /// First chain id that is not stored.
-    pub stored_through: SegmentId,
+    /// Where each segment stands on its way to the store.
+    pub view: View,
+    /// Who waits for a slot, and how fast the store takes bytes.
+    pub pace: Pace,
+    /// The last put that failed, and what the store said to it, while that segment is not stored.
+    pub put_error: Option<(SegmentId, String)>,
+    /// When something was stored last.
+    pub progress: Duration,
     /// Side counters below this were handed out.
     pub side_next: u32,
     /// Side counters below this are reserved by a record, durable at this seq.
@@ -142,6 +148,13 @@ pub(crate) struct Core {
     pub journal: Option<Journal>,
     pub inline_only: bool,
     pub reserve: Reserve,
+    /// Most unstored bytes, as configured.
+    pub budget: u64,
+    /// Unstored bytes, and above how many writers are slowed: mirrors.
+    pub dirty: AtomicU64,
+    pub slow_from: AtomicU64,
+    /// Without a journal: bytes travel as soon as they are encoded (R13).
+    streams_at_once: bool,
     /// Bytes that may be promised before the next look at the disk.
     pub room_seen: AtomicU64,
     state: Mutex<State>,
@@ -170,7 +183,6 @@ pub(crate) struct Birth {
     /// The newest record of the older epochs; all of it is durable.
     pub last: Seq,
     pub backlog: VecDeque<Segment>,
-    pub stored_through: SegmentId,
 }
 
 impl Core {
@@ -182,7 +194,29 @@ impl Core {
         reader: Reader,
         birth: Birth,
     ) -> Self {
+        let sizes = Sizes::new(header.segment_bytes, config.unsynced_bytes);
+        let budget = match journal {
+            Some(_) => config.destage.budget_bytes,
+            // What is not stored is in memory.
+            None => config.destage.budget_bytes.min(sizes.unsynced),
+        };
+        let now = config.env.clock.monotonic();
+        let rules = Rules {
+            links: config.store.local_dir().is_some(),
+            streams: config.store.streams(),
+            journal: journal.is_some(),
+            age: config.destage.age.unwrap_or(match config.store.local_dir() {
+                Some(_) => AGE_LINKED,
+                None => AGE_STREAMED,
+            }),
+            segment: sizes.segment,
+        };
+        let backlog = birth.backlog.iter().map(|s| (s.id, s.end));
+        let first = SegmentId::chain(birth.epoch, 0);
         let state = State {
+            view: View::new(rules, budget, backlog, first, now),
+            pace: Pace::default(),
+            progress: now,
             chain: Chain { segments: birth.backlog },
             in_txn: false,
             roll_wanted: false,
@@ -200,13 +234,16 @@ impl Core {
             spare: None,
             failure: None,
             put_error: None,
-            stored_through: birth.stored_through,
             side_next: 0,
             side_reserved: (0, Seq(0)),
             stop: false,
         };
         Self {
-            sizes: Sizes::new(header.segment_bytes, config.unsynced_bytes),
+            sizes,
+            budget,
+            dirty: AtomicU64::new(state.view.dirty()),
+            slow_from: AtomicU64::new(slow_from(budget)),
+            streams_at_once: config.store.streams() && journal.is_none(),
             key: config.key.clone(),
             sealed_path: journal.as_ref().map(|j| j.sealed_path(birth.epoch)).unwrap_or_default(),
             reader,
@@ -282,6 +319,9 @@ impl Core {
             state.failure = Some(failure);
         }
         self.failed.store(true, Ordering::Release);
+        state.view.end(Ended::Failed);
+        state.pace.tell_all();
+        state.tell_streams();
         let wakers = state.take_all();
         drop(state);
         wake(wakers);
@@ -299,7 +339,7 @@ impl Core {
             journal: self.journal.as_ref().map_or([0; 16], |j| j.uuid),
             durability: self.durability(),
             first_seq: state.next_seq,
-            stored_through: state.stored_through,
+            stored_through: state.view.stored_through(),
             segment_bytes: self.sizes.segment,
             encrypted: self.key.is_some(),
         };
@@ -310,6 +350,7 @@ impl Core {
             segment.file = Some(Arc::new(spare.file));
         }
         state.chain.segments.push_back(segment);
+        state.view.opened(id);
     }
 
     pub(crate) fn durability(&self) -> Durability {
@@ -351,7 +392,7 @@ impl Core {
         let now = self.env.clock.monotonic();
         let mut state = self.lock();
         let seq = state.next_seq;
-        let (mut added, mut first) = (0, false);
+        let mut added = 0;
         if let Some(open) = state.chain.open_mut() {
             for (frame, location) in frames {
                 debug_assert_eq!(u64::from(location.offset), open.end);
@@ -362,9 +403,11 @@ impl Core {
             let entry = Entry { kind: Kind::Record, owner: Owner(0), seq, body: record };
             added += open.append(&entry, None);
             open.touched = now;
-            first = open.born.replace(open.born.unwrap_or(now)).is_none();
         }
-        state.unsynced += added;
+        let mut wakes = self.grew(&mut state, added, now);
+        if self.streams_at_once {
+            wakes |= self.encoded(&mut state);
+        }
         state.next_seq = Seq(seq.0 + 1);
         state.in_txn = false;
         self.last.store(seq.0, Ordering::Release);
@@ -374,11 +417,27 @@ impl Core {
         if pushed && self.journal.is_some() {
             self.work.notify_one();
         }
-        if first {
+        if wakes {
             // Its age begins to count, also if nobody ever asks for a sync.
             self.keeper.notify_one();
         }
         seq
+    }
+
+    /// `added` bytes were appended; true with the open segment's first.
+    fn grew(&self, state: &mut State, added: u64, now: Duration) -> bool {
+        state.unsynced += added;
+        let first = state.view.appended(added, now);
+        self.dirty.store(state.view.dirty(), Ordering::Relaxed);
+        first
+    }
+
+    /// Without a journal what is encoded may travel; true where that may begin.
+    fn encoded(&self, state: &mut State) -> bool {
+        let Some(open) = state.chain.open() else { return false };
+        let (id, made) = (open.id, open.made().0);
+        open.tell_stream(made);
+        state.view.wrote(id, made)
     }
 
     /// Does what waited for the end of a transaction.
@@ -401,8 +460,7 @@ impl Core {
         let entry = Entry { kind, owner: Owner(0), seq, body: &body };
         let added = open.append(&entry, None);
         open.touched = now;
-        open.born.get_or_insert(now);
-        state.unsynced += added;
+        self.grew(state, added, now);
         state.next_seq = Seq(seq.0 + 1);
         self.last.store(seq.0, Ordering::Release);
         seq
@@ -423,7 +481,8 @@ impl Core {
         let added = open.append(&entry, None);
         // What the mark itself made durable later needs no mark of its own.
         open.marked = open.end;
-        state.unsynced += added;
+        let now = self.env.clock.monotonic();
+        self.grew(state, added, now);
         state.writeout_wanted = true;
         self.work.notify_one();
     }
@@ -448,8 +507,11 @@ impl Core {
             return Some(open.id);
         }
         let added = open.seal();
+        open.tell_stream(open.end);
         let id = open.id;
         state.unsynced += added;
+        state.view.sealed(added);
+        self.dirty.store(state.view.dirty(), Ordering::Relaxed);
         self.keeper.notify_one();
         let next = SegmentId::chain(id.epoch(), id.counter() + 1);
         if state.closed {
@@ -478,8 +540,13 @@ impl Core {
             let before = segment.durable;
             if end > before {
                 released.push(segment.durable_to(end));
-                state.unsynced -= end - before;
             }
+            let sealed = segment.sealed && segment.durable == segment.end;
+            if sealed {
+                segment.tell_stream(end);
+                state.view.ready(id);
+            }
+            state.unsynced -= end.saturating_sub(before);
             newest = newest.max(seq);
         }
         self.durable.store(newest.0, Ordering::Release);
@@ -496,12 +563,12 @@ impl Core {
         released.into_iter().flat_map(|r| r.bodies).collect()
     }
 
-    /// Durability `store`: the stored segments at the front are durable.
-    pub(crate) fn store_made_durable(&self, state: &mut State) -> Vec<Released> {
+    /// Durability `store`: the segments below `first` are stored, hence durable.
+    pub(crate) fn store_made_durable(&self, state: &mut State, first: SegmentId) -> Vec<Released> {
         let mut released = Vec::new();
         let mut newest = self.durable_seq();
         for segment in state.chain.segments.iter_mut() {
-            if segment.phase != Phase::Stored {
+            if segment.id >= first {
                 break;
             }
             newest = newest.max(segment.last_seq());
@@ -518,8 +585,8 @@ impl Core {
     /// Asks for a flush that nobody waits for.
     pub(crate) fn want_flush(&self, state: &mut State) {
         if self.journal.is_none() {
-            // Durability `store`: what is sealed is put.
-            self.want_roll(state);
+            // Durability `store`: what is sealed is put, and at half of the budget all is sealed.
+            self.keeper.notify_one();
             return;
         }
         if !std::mem::replace(&mut state.flush_wanted, true) && !state.flushing {
@@ -552,12 +619,23 @@ impl Homes for Window {
     fn journal_file(&self, segment: SegmentId) -> Option<Arc<dyn DiskFile>> {
         let core = self.0.upgrade()?;
         let state = core.lock();
-        let segment = state.chain.find(segment).filter(|s| s.phase != Phase::Stored)?;
+        let stored = state.view.unit(segment).is_none_or(|u| u.phase == Phase::Stored);
+        let segment = state.chain.find(segment).filter(|_| !stored)?;
         Some(segment.file.as_ref()?.file.clone())
     }
 }
 
 impl State {
+    pub(crate) fn note_error(&mut self, id: SegmentId, error: &LogError) {
+        self.put_error = Some((id, error.to_string()));
+    }
+
+    /// Streams look whether they may go on.
+    pub(crate) fn tell_streams(&self) {
+        let flows = self.chain.segments.iter().filter_map(|s| s.flow.as_ref());
+        flows.for_each(|flow| flow.told.notify_one());
+    }
+
     /// Bytes appended and not yet handed to a file.
     pub(crate) fn unwritten(&self) -> u64 {
         let unwritten = |s: &&Segment| s.is_bare() || s.written < s.end;

@@ -1,25 +1,32 @@
-//! Destage (R19): sealed segments go to the store, oldest first; and the small timed duties of the
-//! log that need no thread of their own: the spare file, marks after silence, sealing by age.
+//! Destage (R19): segments go to the store, oldest first; and the small timed duties of the log
+//! that need no thread of their own: the spare file, marks after silence.
 //!
 //! ```text
-//!   Open ─seal─► Sealed ─► Storing ─► Stored ─► dropped with everything before it
-//!                  ▲          │
-//!                  └─ back-off ┴─ Failed: never dropped
+//!   core, flush, put, stream ──what happened──► view ──decide──► Keeper::round ──► put, stream, roll
+//!   Log::admit ──bytes──► pace ──a slot in time──► the write begins
 //! ```
+//!
+//! What is to be done is decided by [`view::decide`] alone; the keeper carries it out until nothing
+//! is left to do and then sleeps for as long as the decision says. See docs/destage.md.
 
+mod pace;
 mod put;
+mod status;
+mod stream;
+mod throttle;
+mod view;
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+
+pub(crate) use pace::{Pace, slow_from};
+pub use status::DestageStatus;
+pub(crate) use view::{Ended, Phase, Rules, View, Wake};
 
 use crate::{
-    AGE_LINKED, AGE_STREAMED, DESTAGE_WINDOW, MARK_AFTER, SegmentId,
-    chain::Phase,
+    MARK_AFTER, SegmentId,
     core::{Core, State},
     flush::Goal,
 };
-
-/// The keeper looks at its clocks at least this often while something waits for them.
-const TICK: Duration = Duration::from_millis(250);
 
 /// The task on the pool that destages.
 pub(crate) struct Keeper {
@@ -35,7 +42,11 @@ impl Keeper {
 
     /// Ends the task at its next look; a put under way ends by itself (its id is ours alone).
     pub(crate) fn stop(&self) {
-        self.core.lock().stop = true;
+        let mut state = self.core.lock();
+        state.stop = true;
+        state.view.end(Ended::Stopping);
+        state.tell_streams();
+        drop(state);
         self.core.keeper.notify_one();
     }
 }
@@ -53,102 +64,90 @@ async fn keep(core: Arc<Core>) {
 
 impl Core {
     /// True where storing a segment is a link, which costs nothing but a directory's fsync.
-    fn links(&self) -> bool {
+    pub(crate) fn links(&self) -> bool {
         self.store.local_dir().is_some()
     }
 
-    /// One look at everything. `None`: stop; else how long to sleep at most.
+    /// Does all that is to be done. `None`: stop; else how long to sleep at most.
     fn round(self: &Arc<Self>) -> Option<Option<Duration>> {
-        let now = self.env.clock.monotonic();
-        let mut state = self.lock();
-        if state.stop {
+        self.look_at_the_journals_room();
+        loop {
+            let now = self.env.clock.monotonic();
+            let mut state = self.lock();
+            if state.stop {
+                return None;
+            }
+            let decision = view::decide(&state.view, now);
+            let marks = self.mark_after_silence(&mut state, now);
+            if decision.begin.len() + usize::from(decision.stream.is_some()) > 0
+                && state.view.flying_bytes() == 0
+            {
+                state.pace.begins(now);
+            }
+            state.view.carry_out(&decision, now);
+            if decision.seal {
+                self.want_roll(&mut state);
+            }
+            let spare = self.wants_spare(&state);
+            if decision.flush && self.journal.is_some() {
+                self.want_flush(&mut state);
+            }
+            let writeout = state.writeout_wanted;
+            drop(state);
+            for &id in &decision.begin {
+                let core = self.clone();
+                self.pool.spawn(async move { core.store_segment(id).await });
+            }
+            if let Some(id) = decision.stream {
+                let core = self.clone();
+                self.pool.spawn(async move { core.stream_segment(id).await });
+            }
+            if let Some(id) = spare {
+                self.make_spare(id);
+            }
+            if self.inline_only && (decision.flush || writeout) {
+                self.flush_inline(if decision.flush { Goal::Sync } else { Goal::WriteOut });
+            }
+            self.reserve.restore();
+            if !decision.acts() {
+                let until = decision.sleep_until.map(|t| t.saturating_sub(now));
+                let sleep = [until, marks].into_iter().flatten().min();
+                return Some(sleep.map(|s| s.max(Duration::from_millis(1))));
+            }
+        }
+    }
+
+    /// Appends a mark when it is time (R11); gives when to look again.
+    fn mark_after_silence(&self, state: &mut State, now: Duration) -> Option<Duration> {
+        let open = state.chain.open()?;
+        // Not by `durable`: nobody wakes the keeper when a sync is done.
+        let begun = state.view.open().is_some_and(|unit| unit.born.is_some());
+        if self.journal.is_none() || state.failure.is_some() || !begun || open.marked >= open.end {
             return None;
         }
-        if state.failure.is_some() {
-            return Some(None);
-        }
-        let mut sleep = self.timers(&mut state, now);
-        if self.journal.is_none()
-            && !state.syncs.is_empty()
-            && self.in_flight(&state) < self.window()
-        {
-            // Durability `store`: a sync is a seal and a put.
-            self.want_roll(&mut state);
-        }
-        let flush =
-            self.journal.is_some() && state.chain.sealed().is_some_and(|s| s.durable < s.end);
-        let begin = self.choose_puts(&mut state, now, &mut sleep);
-        let spare = self.wants_spare(&state);
-        if flush {
-            self.want_flush(&mut state);
-        }
-        let writeout = state.writeout_wanted;
-        drop(state);
-        for id in begin {
-            let core = self.clone();
-            self.pool.spawn(async move { core.store_segment(id).await });
-        }
-        if let Some(id) = spare {
-            self.make_spare(id);
-        }
-        if self.inline_only && (flush || writeout) {
-            self.flush_inline(if flush { Goal::Sync } else { Goal::WriteOut });
-        }
-        self.reserve.restore();
-        Some(sleep)
-    }
-
-    /// Marks after silence (R11), sealing by age; gives when to look again.
-    fn timers(&self, state: &mut State, now: Duration) -> Option<Duration> {
-        let age = if self.links() { AGE_LINKED } else { AGE_STREAMED };
-        let open = state.chain.open()?;
-        let born = open.born?;
-        // Not by `durable`: nobody wakes the keeper when a sync is done.
-        let unsettled = self.journal.is_some() && open.marked < open.end;
-        let silent = now.saturating_sub(open.touched) >= MARK_AFTER;
-        if now.saturating_sub(born) >= age {
-            self.want_roll(state);
-        } else if unsettled && silent {
+        if now.saturating_sub(open.touched) >= MARK_AFTER {
             self.append_mark(state);
         }
-        let rest = age.saturating_sub(now.saturating_sub(born)).max(TICK);
-        Some(if unsettled { rest.min(MARK_AFTER / 2) } else { rest })
+        Some(MARK_AFTER / 2)
     }
 
-    fn window(&self) -> usize {
-        // One thing at a time beside the sync path of the same disk.
-        if self.links() { 1 } else { DESTAGE_WINDOW as usize }
+    /// The budget is at most what the journal's disk can hold: a store that is away must stop the
+    /// writers and not the disk.
+    fn look_at_the_journals_room(&self) {
+        let Some(journal) = self.journal.as_ref().filter(|_| !self.links()) else { return };
+        let Ok((_, free)) = self.disk.capacity(&journal.dir) else { return };
+        let mut state = self.lock();
+        // Written and not stored is on the disk already; what is only in memory is not.
+        let room = (state.view.dirty() + free).saturating_sub(state.unwritten());
+        let room = room.saturating_sub(4 * self.sizes.segment);
+        state.view.set_budget(self.budget.min(room));
+        self.show_level(&state);
     }
 
-    fn in_flight(&self, state: &State) -> usize {
-        let window = state.chain.segments.iter().take(DESTAGE_WINDOW as usize + 1);
-        window.filter(|s| s.phase == Phase::Storing).count()
-    }
-
-    /// The oldest that may be put now, at most `DESTAGE_WINDOW` beyond the oldest unstored.
-    fn choose_puts(
-        &self,
-        state: &mut State,
-        now: Duration,
-        sleep: &mut Option<Duration>,
-    ) -> Vec<SegmentId> {
-        let mut free = self.window().saturating_sub(self.in_flight(state));
-        let mut chosen = Vec::new();
-        let window = state.chain.segments.iter_mut().take(DESTAGE_WINDOW as usize + 1);
-        for segment in window {
-            if segment.phase == Phase::Failed && segment.not_before > now {
-                let wait = (segment.not_before - now).max(Duration::from_millis(1));
-                *sleep = Some(sleep.map_or(wait, |s| s.min(wait)));
-            }
-            // R4: the bytes are in the journal, durable, before the store sees them.
-            let ready = self.journal.is_none() || segment.durable == segment.end;
-            if free > 0 && ready && segment.is_due(now) {
-                free -= 1;
-                segment.phase = Phase::Storing;
-                chosen.push(segment.id);
-            }
-        }
-        chosen
+    /// Mirrors dirty bytes and budget for those who only look.
+    pub(crate) fn show_level(&self, state: &State) {
+        self.dirty.store(state.view.dirty(), Ordering::Relaxed);
+        self.slow_from.store(slow_from(state.view.budget()), Ordering::Relaxed);
     }
 
     /// The id that a spare should be made for, if there is none.

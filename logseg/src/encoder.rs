@@ -151,6 +151,24 @@ impl Encoder {
         wanted.map(|c| c.bytes.clone()).collect()
     }
 
+    /// The bytes `from..upto` without copying, or nothing where not all of them are in memory.
+    pub(crate) fn slices(&mut self, from: u64, upto: u64) -> Vec<Bytes> {
+        self.cut_tail(self.end);
+        let end = |c: &Chunk| c.offset + c.bytes.len() as u64;
+        let first = self.chunks.partition_point(|c| end(c) <= from);
+        let (mut slices, mut at) = (Vec::new(), from);
+        for chunk in self.chunks.iter().skip(first).take_while(|c| c.offset < upto) {
+            if chunk.offset > at {
+                return Vec::new();
+            }
+            let skip = usize::try_from(at - chunk.offset).unwrap_or(0);
+            let take = usize::try_from(upto.min(end(chunk)) - at).unwrap_or(0);
+            slices.push(chunk.bytes.slice(skip..skip + take));
+            at += take as u64;
+        }
+        if at == upto { slices } else { Vec::new() }
+    }
+
     /// Bytes below `end` need not be kept any more.
     pub(crate) fn release(&mut self, end: u64) -> Vec<Bytes> {
         let gone = self.chunks.partition_point(|c| c.offset < end);

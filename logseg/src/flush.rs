@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::{
     SegmentId, Seq, ZERO_AHEAD_BYTES,
-    chain::{JournalFile, Phase, Readable, Segment},
+    chain::{JournalFile, Readable, Segment},
     core::{Core, Failure},
     journal::Journal,
 };
@@ -256,9 +256,13 @@ impl Core {
     }
 
     fn note_written(&self, item: &Work) {
-        if let Some(segment) = self.lock().chain.find_mut(item.id) {
-            segment.written = segment.written.max(item.end);
-            segment.zeros = segment.zeros.max(item.zeros);
+        let mut state = self.lock();
+        let Some(segment) = state.chain.find_mut(item.id) else { return };
+        segment.written = segment.written.max(item.end);
+        segment.zeros = segment.zeros.max(item.zeros);
+        segment.tell_stream(item.end);
+        if self.store.streams() && state.view.wrote(item.id, item.end) {
+            self.keeper.notify_one();
         }
     }
 
@@ -284,7 +288,7 @@ impl Work {
             pieces: segment.pieces(from, end),
             file: segment.file.clone(),
             zeros: segment.zeros,
-            ended: segment.phase != Phase::Open && end == segment.end,
+            ended: segment.sealed && end == segment.end,
         }
     }
 }

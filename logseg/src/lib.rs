@@ -57,6 +57,7 @@ mod spy;
 mod volume;
 mod writer;
 
+pub use destage::DestageStatus;
 pub use error::LogError;
 pub use frame::{Codec, Frame};
 pub use id::{Location, Owner, SegmentId, Seq};

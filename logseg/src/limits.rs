@@ -54,3 +54,31 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Default dirty budget: most bytes durable in the journal and not yet stored.
 pub const DIRTY_BUDGET_BYTES: u64 = 1 << 30;
+/// Destage of sealed segments begins at this share of the budget, per cent ...
+pub const DESTAGE_START_SHARE: u64 = 50;
+/// ... and pauses at this share, per cent.
+pub const DESTAGE_STOP_SHARE: u64 = 45;
+/// The high mark is at most this many segments, whatever the budget.
+pub const DESTAGE_START_SEGMENTS: u64 = 2;
+/// Puts that may be under way at the same time, however small the budget is.
+pub const PARALLEL_LEAST: usize = 2;
+/// An open segment's bytes begin to travel when there are so many of them (R13), bytes.
+pub const STREAM_FROM_BYTES: u64 = 1 << 20;
+/// Bytes of an open segment travel in pieces of at least this, and are taken in steps of at most
+/// four times that, bytes.
+pub const STREAM_PIECE_BYTES: u64 = 256 << 10;
+/// A segment whose stream has been idle this long is sealed, which ends the stream.
+pub const STREAM_SEAL_AFTER: Duration = Duration::from_secs(20);
+/// A stream idle this long is given up: stores end an idle request after a minute (Swift's
+/// `client_timeout`). The segment goes by an ordinary put.
+pub const STREAM_GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
+/// Writers are slowed from this share of the dirty budget, per cent.
+pub const SLOW_FROM_SHARE: u64 = 60;
+/// Where the level settles when writers could write more than the store takes, per cent.
+pub const SLOW_SETTLES_SHARE: u64 = 75;
+/// A put that failed this often is an alarm in the log (and still tried again).
+pub const ALARM_ATTEMPTS: u32 = 5;
+/// A forced flush is given up when nothing was stored for this long and a put has failed ...
+pub const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+/// ... or when nothing was stored for this long, though nothing failed either.
+pub const FLUSH_SILENCE: Duration = Duration::from_secs(600);

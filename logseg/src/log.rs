@@ -13,9 +13,9 @@ use swiftclient::StoreError;
 
 use crate::{
     Codec, Location, LogError, SIDE_IDS_RESERVED, SegmentId, Seq, SideWriter,
-    chain::{Phase, Segment},
-    core::Core,
-    destage::Keeper,
+    chain::Segment,
+    core::{Core, wake},
+    destage::{DestageStatus, Keeper},
     error::journal_error,
     flush::{Goal, JournalThread},
     format::{Kind, checkpoint_name, encode_checkpoint, segment_name},
@@ -67,6 +67,8 @@ pub struct LogStatus {
     pub cached_bytes: u64,
     /// Why the log takes nothing more, if so.
     pub failure: Option<String>,
+    /// How the way to the store goes.
+    pub destage: DestageStatus,
 }
 
 /// An open log: what stops when the last handle goes.
@@ -154,6 +156,10 @@ impl Log {
                 return Poll::Ready(Ok(()));
             }
             state.syncs.push((seq, context.waker().clone()));
+            let sealed = state.chain.sealed().map_or(Seq(0), Segment::last_seq);
+            if core.journal.is_none() && seq > sealed {
+                state.view.sync_waits();
+            }
             let free = !state.flushing;
             drop(state);
             if core.journal.is_none() {
@@ -169,6 +175,9 @@ impl Log {
     /// Waits until there is room for `bytes` more unsynced bytes in memory. 0 asks for nothing:
     /// what only shrinks is admitted while anything works.
     ///
+    /// From 60 % of the destage budget on every write is slowed, smoothly: it gets a slot in time. At
+    /// the whole budget it waits.
+    ///
     /// Errors: `Full` where the disk or store has no room for them beside what is already promised
     /// and the reserve (R18), before anything was appended; `Fenced`, `ReadOnly`.
     pub async fn admit(&self, bytes: u64) -> Result<(), LogError> {
@@ -178,6 +187,9 @@ impl Log {
             return Err(LogError::Full);
         }
         let bytes = bytes.min(core.sizes.transaction);
+        if bytes > 0 {
+            core.slow_down(bytes).await?;
+        }
         if core.inline_only && core.journal.is_some() && core.crowded(bytes) {
             core.flush_inline(Goal::Sync);
         }
@@ -199,25 +211,55 @@ impl Log {
         .await
     }
 
-    /// Waits until every chain segment below `before` is stored. `before` must be sealed or open.
+    /// Waits until every chain segment below `before` is stored, at once whatever the marks of
+    /// destage say. `before` must be sealed or open.
     ///
     /// Errors: `Fenced`, `ReadOnly`; an error of the store never ends the wait.
     pub async fn stored(&self, before: SegmentId) -> Result<(), LogError> {
+        self.core().force_stored(before, false).await
+    }
+
+    /// Everything committed so far is durable *and stored* on return, whatever the marks of destage
+    /// say.
+    ///
+    /// Errors: as [`Log::flush_through`].
+    pub async fn flush(&self) -> Result<(), LogError> {
+        self.flush_through(self.core().last_seq()).await
+    }
+
+    /// Everything up to `seq` (clipped to the newest) is durable *and stored* on return. The
+    /// segment that holds it is sealed. Ends in every state: with `Ok` or an error.
+    ///
+    /// Errors: `Fenced`, `ReadOnly`; `Refused` while destage is switched off; `Store` where nothing
+    /// was stored for [`crate::FLUSH_PATIENCE`] and a put has failed, or for
+    /// [`crate::FLUSH_SILENCE`] at all. Then all is as it was, and is stored later.
+    pub async fn flush_through(&self, seq: Seq) -> Result<(), LogError> {
         let core = self.core();
-        poll_fn(|context| {
-            let mut state = core.lock();
-            if state.stored_through >= before {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(failure) = &state.failure {
-                return Poll::Ready(Err(failure.error()));
-            }
-            state.stores.push(context.waker().clone());
-            drop(state);
-            core.keeper.notify_one();
-            Poll::Pending
-        })
-        .await
+        let seq = seq.min(core.last_seq());
+        if core.journal.is_some() {
+            self.sync(seq, SyncMode::Queued).await?;
+        }
+        let below = {
+            let state = core.lock();
+            let holds = |s: &&Segment| s.last_seq() >= seq && !s.is_bare();
+            state.chain.segments.iter().find(holds).map(|s| s.id)
+        };
+        let Some(id) = below else { return core.check() };
+        let below = SegmentId::chain(id.epoch(), id.counter() + 1);
+        core.force_stored(below, true).await
+    }
+
+    /// Switches destage off or on again: what is sealed stays in the journal, nothing is sent that
+    /// is not on its way already. For an operator's maintenance of the store.
+    pub fn set_destage(&self, enabled: bool) {
+        let core = self.core();
+        let mut state = core.lock();
+        state.view.enable(enabled);
+        // Who waits learns it.
+        let wakers = std::mem::take(&mut state.stores);
+        drop(state);
+        wake(wakers);
+        core.keeper.notify_one();
     }
 
     /// Body of an entry, decoded, if it is in memory (not yet durable, or in the frame cache).
@@ -249,7 +291,7 @@ impl Log {
     pub async fn side_writer(&self) -> Result<SideWriter, LogError> {
         let core = self.core();
         core.check()?;
-        let stored_through = core.lock().stored_through;
+        let stored_through = core.lock().view.stored_through();
         let config = SideConfig {
             store: core.store.clone(),
             ids: Arc::new(self.clone()),
@@ -346,9 +388,8 @@ impl Log {
     /// Figures.
     pub fn status(&self) -> LogStatus {
         let core = self.core();
+        let destage = core.destage_status();
         let state = core.lock();
-        let failed = |s: &&Segment| s.phase == Phase::Failed;
-        let failed = state.chain.segments.iter().filter(failed).count() as u64;
         LogStatus {
             unsynced_bytes: state.unsynced,
             unstored_bytes: state.chain.segments.iter().map(|s| s.durable).sum(),
@@ -357,10 +398,11 @@ impl Log {
             waiters: core.counts.waiters.load(Ordering::Relaxed),
             stored_segments: core.counts.stored_segments.load(Ordering::Relaxed),
             puts: core.counts.puts.load(Ordering::Relaxed),
-            failed_segments: failed,
-            put_error: state.put_error.clone().filter(|_| failed > 0),
+            failed_segments: destage.failed,
+            put_error: destage.last_error.clone(),
             cached_bytes: core.reader.cached_bytes(),
             failure: state.failure.as_ref().map(|f| f.error().to_string()),
+            destage,
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use swiftclient::{ObjectName, StoreError};
+use swiftclient::{ObjectName, ObjectWriter, StoreError};
 
 use crate::{
-    BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
-    chain::{JournalFile, Phase},
+    ALARM_ATTEMPTS, BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
+    chain::JournalFile,
     core::{Core, Failure, wake},
     error::journal_error,
     format::{
-        ChainObject, FOOTER_TAIL, FooterTail, chain_object, crc32c, scan_sealed, segment_name,
+        ChainObject, FOOTER_TAIL, FooterTail, SEGMENT_HEADER, SegmentHeader, chain_object, crc32c,
+        scan_sealed, segment_name,
     },
 };
 
@@ -30,6 +31,14 @@ enum From {
     Memory(Vec<Bytes>),
 }
 
+/// How the bytes go.
+pub(super) enum Sent {
+    /// By an ordinary put of the whole.
+    Whole,
+    /// All are sent already; only the end is missing (R13).
+    Streamed(Box<dyn ObjectWriter>),
+}
+
 /// How a put ended.
 enum Outcome {
     Stored,
@@ -42,8 +51,13 @@ enum Outcome {
 impl Core {
     /// Puts segment `id`, whose phase is `Storing`, and notes the outcome.
     pub(super) async fn store_segment(self: &Arc<Self>, id: SegmentId) {
+        self.complete(id, Sent::Whole).await;
+        self.keeper.notify_one();
+    }
+
+    pub(super) async fn complete(self: &Arc<Self>, id: SegmentId, sent: Sent) {
         let outcome = match self.source(id) {
-            Some(source) => self.put_source(id, &source).await,
+            Some(source) => self.put_source(id, &source, sent).await,
             None => return,
         };
         match outcome {
@@ -51,7 +65,6 @@ impl Core {
             Outcome::Fenced(holder) => self.fail(Failure::Fenced(holder)),
             Outcome::Later(error) => self.note_failed(id, &error),
         }
-        self.keeper.notify_one();
     }
 
     fn source(&self, id: SegmentId) -> Option<Source> {
@@ -68,7 +81,7 @@ impl Core {
         Some(Source { len: segment.end, digest: segment.digest, from })
     }
 
-    async fn put_source(&self, id: SegmentId, source: &Source) -> Outcome {
+    async fn put_source(&self, id: SegmentId, source: &Source, sent: Sent) -> Outcome {
         if let Some(journal) = &self.journal
             && let Ok(Some(holder)) = journal.sealed_by(&self.sealed_path)
         {
@@ -77,13 +90,14 @@ impl Core {
         }
         let name = segment_name(id);
         self.counts.puts.fetch_add(1, Ordering::Relaxed);
-        let done = match &source.from {
-            From::Memory(pieces) => self.store.put_new(&name, pieces.clone()).await,
-            From::Copy(file) => match sealed_bytes(id, file, source.len) {
+        let done = match (sent, &source.from) {
+            (Sent::Streamed(writer), _) => writer.finish().await,
+            (Sent::Whole, From::Memory(pieces)) => self.store.put_new(&name, pieces.clone()).await,
+            (Sent::Whole, From::Copy(file)) => match sealed_bytes(id, file, source.len) {
                 Ok(bytes) => self.store.put_new(&name, vec![bytes]).await,
                 Err(e) => return Outcome::Later(e),
             },
-            From::File(file) => match self.trim(file, source.len) {
+            (Sent::Whole, From::File(file)) => match self.trim(file, source.len) {
                 Ok(()) => self.store.put_file(&name, &file.path, source.len).await,
                 Err(e) => {
                     return Outcome::Later(journal_error("trim", &file.path, e));
@@ -121,6 +135,13 @@ impl Core {
 
     /// R19: what the store holds equals what we have, by its own word.
     async fn verify(&self, name: &ObjectName, source: &Source) -> Result<bool, StoreError> {
+        if self.store.attests() {
+            return Ok(true);
+        }
+        self.read_back(name, source).await
+    }
+
+    async fn read_back(&self, name: &ObjectName, source: &Source) -> Result<bool, StoreError> {
         if let (From::File(file), Some(dir)) = (&source.from, self.store.local_dir()) {
             let there = self.disk.identity(&dir.join(name.as_str()));
             if let (Ok(there), Ok(ours)) = (there, file.file.identity())
@@ -160,24 +181,42 @@ impl Core {
             // Not there after all, or not to be seen now: the put is tried again.
             Err(e) => return Outcome::Later(e.into()),
         };
+        let damaged =
+            |reason: String| Outcome::Later(LogError::Corrupt { segment: id, offset: 0, reason });
         match chain_object(&bytes) {
             Ok(ChainObject::Seal(seal)) => Outcome::Fenced(seal.holder),
+            // What was attested was another request's answer, if any.
             Ok(ChainObject::Segment(_)) if same(&bytes, source) => {
-                match self.verify(name, source).await {
+                match self.read_back(name, source).await {
                     Ok(true) => Outcome::Stored,
-                    Ok(false) => Outcome::Fenced(format!("the writer of other bytes under {name}")),
+                    Ok(false) => damaged(format!("{name} reads back with other bytes")),
                     Err(e) => Outcome::Later(e.into()),
                 }
+            }
+            // The nonce in the header is ours alone: damaged there, or on the way here.
+            Ok(ChainObject::Segment(header)) if self.nonce(source) == Some(header.nonce) => {
+                damaged(format!("{name} is ours and damaged"))
             }
             Ok(ChainObject::Segment(_)) => {
                 Outcome::Fenced(format!("another writer of {id}: its segment stands in the store"))
             }
-            Err(e) => Outcome::Later(LogError::Corrupt {
-                segment: id,
-                offset: 0,
-                reason: format!("something else stands under {name}: {e}"),
-            }),
+            Err(e) => damaged(format!("something else stands under {name}: {e}")),
         }
+    }
+
+    /// The nonce of what is to be stored.
+    fn nonce(&self, source: &Source) -> Option<[u8; 16]> {
+        let mut head = [0; SEGMENT_HEADER];
+        match &source.from {
+            From::Memory(pieces) => {
+                let bytes = pieces.iter().flatten();
+                head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            }
+            From::File(file) | From::Copy(file) => {
+                file.file.read_at(0, &mut head).ok()?;
+            }
+        }
+        SegmentHeader::decode(&head).ok().map(|header| header.nonce)
     }
 
     /// Puts a small object of ours, create-only, durable on return. After an unknown outcome it is
@@ -203,20 +242,22 @@ impl Core {
 
     fn note_stored(&self, id: SegmentId) {
         self.counts.stored_segments.fetch_add(1, Ordering::Relaxed);
+        let now = self.env.clock.monotonic();
         let mut state = self.lock();
         let Some(segment) = state.chain.find_mut(id) else { return };
-        segment.phase = Phase::Stored;
-        let file = segment.file.clone();
+        let (file, bytes) = (segment.file.clone(), segment.end);
         let mut released = Vec::new();
-        if self.journal.is_none() {
-            released = self.store_made_durable(&mut state);
+        if state.view.stored(id) {
+            let first = state.view.stored_through();
+            if self.journal.is_none() {
+                released = self.store_made_durable(&mut state, first);
+            }
+            state.chain.trim(first);
         }
-        let through = state.chain.trim();
-        if let Some(through) = through {
-            state.stored_through = through;
-        } else {
-            state.stored_through = SegmentId::chain(id.epoch(), id.counter() + 1);
-        }
+        state.pace.stored(bytes, now);
+        state.put_error = state.put_error.take().filter(|(failed, _)| *failed != id);
+        state.progress = now;
+        self.show_level(&state);
         let wakers = std::mem::take(&mut state.stores);
         drop(state);
         wake(wakers);
@@ -232,21 +273,26 @@ impl Core {
     fn note_failed(&self, id: SegmentId, error: &LogError) {
         let now = self.env.clock.monotonic();
         let dice = self.env.random_u64();
+        let links = self.links();
         let mut state = self.lock();
-        state.put_error = Some(format!("{id}: {error}"));
-        let Some(segment) = state.chain.find_mut(id) else { return };
-        let attempts = segment.attempts + 1;
+        let attempts = state.view.unit(id).map_or(1, |u| u.attempts + 1);
         let pause = backoff(attempts, dice);
-        tracing::warn!(segment = %id, attempts, ?pause, error = %error, "not stored yet");
-        segment.attempts = attempts;
-        segment.not_before = now + pause;
-        segment.phase = Phase::Failed;
-        let doubt = matches!(
-            error,
-            LogError::Journal { .. }
-                | LogError::Store(StoreError::Corrupt { .. } | StoreError::Unknown { .. })
-        );
+        if attempts == ALARM_ATTEMPTS {
+            tracing::error!(segment = %id, attempts, error = %error, "still not stored");
+        } else {
+            tracing::warn!(segment = %id, attempts, ?pause, error = %error, "not stored yet");
+        }
+        state.note_error(id, error);
+        state.view.failed(id, now + pause);
+        let Some(segment) = state.chain.find_mut(id) else { return };
+        let doubt =
+            matches!(error, LogError::Journal { .. } | LogError::Store(StoreError::Corrupt { .. }))
+                || (links && matches!(error, LogError::Store(StoreError::Unknown { .. })));
         segment.distrusted |= doubt && segment.file.is_some();
+        // Who waits for it may have waited long enough.
+        let wakers = std::mem::take(&mut state.stores);
+        drop(state);
+        wake(wakers);
     }
 }
 
@@ -272,7 +318,7 @@ fn same(bytes: &[u8], source: &Source) -> bool {
 }
 
 /// Doubles up to a limit; between half and the whole of it, by the dice.
-fn backoff(attempts: u32, dice: u64) -> Duration {
+pub(super) fn backoff(attempts: u32, dice: u64) -> Duration {
     let whole = BACKOFF_FIRST.saturating_mul(1 << attempts.min(16).saturating_sub(1));
     let half = whole.min(BACKOFF_MAX) / 2;
     let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);

@@ -284,7 +284,6 @@ impl Recovery {
         journal: Option<Journal>,
         reserve: Reserve,
     ) -> Result<(Log, LogWriter), LogError> {
-        let first = SegmentId::chain(epoch, 0);
         let mut backlog = VecDeque::new();
         if let Some(journal) = &journal {
             for b in std::mem::take(&mut self.backlog) {
@@ -295,12 +294,7 @@ impl Recovery {
                 backlog.push_back(Segment::recovered(b.footer, id, b.len, file));
             }
         }
-        let birth = Birth {
-            epoch,
-            last: self.last_seq(),
-            stored_through: backlog.front().map_or(first, |s| s.id),
-            backlog,
-        };
+        let birth = Birth { epoch, last: self.last_seq(), backlog };
         let core: Arc<Core> =
             Core::start(&self.config, self.header.clone(), journal, reserve, birth);
         let running = Running::start(core, self.locks.take())?;
