@@ -100,6 +100,10 @@ pub struct Check {
     /// As in `serve`.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,
+    /// List the store too, and name the segments in it that nothing refers to. (A killed server
+    /// leaves some; the next one removes them after its first two checkpoints.)
+    #[arg(long)]
+    pub strays: bool,
 }
 
 #[derive(Debug, Group)]

@@ -217,8 +217,15 @@ pub fn check(args: &args::Check) -> Result<ExitCode, String> {
     let pool = pool()?;
     let house = pool.block_on(plan.open(pool.handle()))?;
     let report = pool.block_on(house.volume.check()).map_err(|e| format!("cannot check: {e:?}"));
+    let strays = match args.strays {
+        true => pool.block_on(house.index.strays()).map_err(|e| format!("cannot list: {e}")),
+        false => Ok(Vec::new()),
+    };
     pool.block_on(house.index.close()).map_err(|e| e.to_string())?;
-    let report = report?;
+    let (report, strays) = (report?, strays?);
+    for id in &strays {
+        println!("{id} is in the store, and nothing refers to it");
+    }
     for finding in &report.findings {
         println!("{finding}");
     }
@@ -229,5 +236,9 @@ pub fn check(args: &args::Check) -> Result<ExitCode, String> {
         report.extents,
         report.findings.len()
     );
-    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.findings.is_empty() && strays.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

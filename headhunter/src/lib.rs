@@ -44,6 +44,7 @@ mod open;
 mod record;
 mod replies;
 mod retire;
+mod strays;
 mod tree;
 mod txn;
 mod view;

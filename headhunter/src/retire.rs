@@ -178,7 +178,8 @@ impl Inner {
         Ok(())
     }
 
-    async fn is_known(&self, segment: SegmentId) -> Result<bool, LogError> {
+    /// Whether usage has heard of the segment.
+    pub async fn is_known(&self, segment: SegmentId) -> Result<bool, LogError> {
         loop {
             let root = self.live.read().root.clone();
             match tree::get(&root, &usage_key(segment)) {

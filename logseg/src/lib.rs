@@ -43,6 +43,7 @@ mod flush;
 pub mod format;
 mod frame;
 mod id;
+mod inventory;
 mod journal;
 mod limits;
 mod lock;

@@ -11,7 +11,9 @@ scratch=$ESKER_SCRATCH             # removed after the part
 log=$ESKER_LOG                     # kept
 esker=${ESKER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/esker}
 recorder=${ESKER_RECORDER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/recorder}
+kind=${ESKER_STORE_KIND:-dir}       # dir, or a store of tests/stores/up
 store=${ESKER_STORE:-$scratch/store}
+keeping=()                         # where the journal is, if not in the store
 server=10.77.0.1:2049              # the server as every guest sees it
 admin=127.0.0.1:9049
 memory=${ESKER_MEMORY:-256MiB}
@@ -30,13 +32,35 @@ ip link set lo up
 ip addr add "${server%:*}/32" dev lo
 echo 1 > /proc/sys/net/ipv4/ip_forward
 
+# --- the store ----------------------------------------------------------------------------------
+# store_objects: a line `SIZE NAME` for each object of the volume, asked by a client of its own.
+store_objects() {
+  local place=${store#*://}
+  # shellcheck source=tests/stores/lib.sh
+  (. "$ESKER_ROOT/tests/stores/lib.sh" &&
+    packed "$python" "$stores/ask.py" list "${place%%/*}" "${place#*/}/")
+}
+store_bytes() { store_objects | awk '{ n += $1 } END { printf "%d\n", n }'; }
+
+start_store() {                    # the store's processes, its environment; $store is its URL then
+  "$ESKER_ROOT/tests/stores/up" "$kind" "$scratch/bed" "${server%:*}" 18000 || exit 1
+  # shellcheck disable=SC1091
+  . "$scratch/bed/env"
+}
+if [ "$kind" != dir ]; then
+  start_store
+  store=$STORE_URL
+  mkdir -p "$scratch/journal"
+  keeping=(--journal "$scratch/journal")
+fi
+
 # --- the server ---------------------------------------------------------------------------------
 # The export for the guests: rights are the client's uids', as exports(5) has it.
 echo 'exports = "/ 10.77.0.0/16(rw,sync,secure,no_root_squash)"' > "$scratch/esker.toml"
 
 start_server() {                   # start_server [ARG...]: serve $store, wait until it answers
-  "$esker" serve "$store" --nfs "$server" --admin "$admin" --memory "$memory" \
-    --config "$scratch/esker.toml" "$@" >> "$log/server.log" 2>&1 &
+  "$esker" serve "$store" ${keeping[@]+"${keeping[@]}"} --nfs "$server" --admin "$admin" \
+    --memory "$memory" --config "$scratch/esker.toml" "$@" >> "$log/server.log" 2>&1 &
   server_pid=$!
   local n
   for ((n = 0; n < 600; n++)); do
@@ -82,11 +106,19 @@ proven() {
   done
 }
 
+in_store() {                       # what was written lies in the store, and not only here
+  local objects bytes
+  read -r objects bytes < <(store_objects | awk '/\/seg\// { n++; b += $1 } END { print n + 0, b + 0 }')
+  say "in $store: $objects segments, $bytes bytes"
+  [ "$objects" -ge 2 ] && [ "$bytes" -gt 1000000 ] || fail "the volume is not in the store"
+}
+
 check_store() {                    # the server is stopped; its volume must be whole
-  "$esker" check "${1:-$store}" > "$log/check.log" 2>&1 || {
+  "$esker" check "${1:-$store}" ${keeping[@]+"${keeping[@]}"} > "$log/check.log" 2>&1 || {
     tail -n 20 "$log/check.log"
     fail "esker check found the volume damaged"
   }
+  [ "$kind" = dir ] || in_store
   say "check: $(tail -n 1 "$log/check.log")"
 }
 
