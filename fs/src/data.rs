@@ -43,7 +43,7 @@ impl Volume {
             .await?;
         let pieces = self
             .files()
-            .fetch(&pieces)
+            .read(&inode, offset, offset + len, &pieces)
             .await
             .map_err(|e| Failure { wcc: unchanged(&inode), ..failed(&e).into() })?;
         drop(view);

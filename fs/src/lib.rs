@@ -41,6 +41,6 @@ mod xattrs;
 
 pub use error::{Failure, FsError};
 pub use headhunter::{Remembered, RequestTag, Seq, SyncMode, seam};
-pub use inode::{Report, Tuning};
+pub use inode::{ReadAhead, Report, Tuning};
 pub use types::*;
 pub use volume::{MAX_FILE_BYTES, NAME_BYTES, TARGET_BYTES, Volume};

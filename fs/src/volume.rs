@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use headhunter::{Index, RequestTag, Seq, SyncMode};
-use inode::{Files, Report, Tuning};
+use inode::{Files, ReadAhead, Report, Tuning};
 
 use crate::{
     Done, FileId, FsError, VolumeStat,
@@ -127,6 +127,11 @@ impl Volume {
         let index = self.index().check(refers).await.map_err(|e| failed(&e))?;
         report.findings.extend(index.problems.into_iter().map(|what| format!("index: {what}")));
         Ok(report)
+    }
+
+    /// What read-ahead has done since the volume was opened.
+    pub fn read_ahead(&self) -> ReadAhead {
+        self.files().read_ahead()
     }
 
     /// Names refused because 256 others of the directory share their hash (R21).

@@ -298,6 +298,11 @@ impl Index {
         self.inner.home.read(location).await
     }
 
+    /// [`Index::read`] of each, in order; what lies together travels together.
+    pub async fn read_many(&self, locations: &[Location]) -> Result<Vec<Bytes>, LogError> {
+        self.inner.home.read_many(locations).await
+    }
+
     /// Bytes `part` of the decoded body of a data entry, which must lie within it. Fetches little
     /// more than it gives where the frame is not in memory: for random small reads.
     pub async fn read_part(

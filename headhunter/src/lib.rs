@@ -33,6 +33,7 @@
 //!
 //! Who may call it: `inode` and `fs` (transactions, views), `daemon` (opening, closing, status).
 
+mod ahead;
 mod apply;
 mod check;
 mod checkpoint;

@@ -47,3 +47,5 @@ pub const DELETE_BATCH: usize = 256;
 pub const VOID_IDS: u32 = 2 * logseg::DESTAGE_WINDOW;
 /// How often an opening volume starts over because a rival published meanwhile (R2).
 pub const OPEN_ATTEMPTS: u32 = 8;
+/// Missing pages that one plan of read-ahead may fetch, one after the other.
+pub const AHEAD_FAULTS: usize = 16;

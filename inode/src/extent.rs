@@ -1,11 +1,12 @@
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
-use futures_util::future::try_join_all;
-use headhunter::{Frame, Location, LogError, Owner, Txn};
+use headhunter::{Frame, Location, LogError, Owner, Txn, View};
 use logseg::FRAME_BYTES;
 
 use crate::{
     Extent, Fault, Files, Inode, Mark, Pending, Source,
-    files::damaged,
+    files::{damaged, load_any},
     key,
     limits::{MAX_FILE_BYTES, READ_PIECES, SCAN_KEYS},
 };
@@ -138,28 +139,7 @@ impl Files {
         from: u64,
         to: u64,
     ) -> Result<Vec<Piece>, Fault> {
-        let mut pieces = Vec::new();
-        let mut at = from;
-        for e in overlapping(view, inode.id.ino, from, to, usize::MAX)? {
-            if inode.is_dead(&e) {
-                continue;
-            }
-            let (start, end) = (e.start.max(at), e.end().min(to));
-            if end <= start {
-                continue;
-            }
-            if start > at {
-                pieces.push(Piece::Hole(start - at));
-            }
-            let into = u32::try_from(start - e.start).unwrap_or(0);
-            let len = u32::try_from(end - start).unwrap_or(e.len);
-            pieces.push(Piece::Data { location: e.location, skip: e.skip + into, len });
-            at = end;
-        }
-        if at < to {
-            pieces.push(Piece::Hole(to - at));
-        }
-        Ok(pieces)
+        pieces_of(view, inode, from, to)
     }
 
     /// First offset >= `from` that holds data (`data`) or that does not (`!data`), for SEEK_DATA
@@ -192,12 +172,44 @@ impl Files {
         }
     }
 
-    /// The bytes of `pieces`: slices of frames in memory, of a shared buffer of zeros, and of
-    /// frames fetched in parallel. Ready at the first poll if all frames are in memory. Hold the
-    /// view that gave the pieces meanwhile (R8).
+    /// The bytes of `pieces`, which make up `from..to` of `inode`: slices of frames in memory, of a
+    /// shared buffer of zeros, and of frames fetched together. Ready at the first poll if all
+    /// frames are in memory. Who reads on and on finds the next frames there. Hold the view that
+    /// gave the pieces meanwhile (R8).
+    pub async fn read(
+        &self,
+        inode: &Inode,
+        from: u64,
+        to: u64,
+        pieces: &[Piece],
+    ) -> Result<Vec<Bytes>, LogError> {
+        let (out, absent) = self.in_memory(pieces)?;
+        let ahead = self.streams.note(inode.id.ino, from, to, inode.size, !absent.is_empty());
+        if absent.is_empty() {
+            ahead.into_iter().for_each(|range| self.read_ahead_of(inode.id.ino, range));
+            return Ok(gathered(out));
+        }
+        let fetch = self.fill(out, absent);
+        // What is waited for is asked for first.
+        let mut fetch = std::pin::pin!(fetch);
+        let first = futures_util::future::poll_immediate(&mut fetch).await;
+        ahead.into_iter().for_each(|range| self.read_ahead_of(inode.id.ino, range));
+        match first {
+            Some(done) => done,
+            None => fetch.await,
+        }
+    }
+
+    /// The bytes of `pieces`, as [`Files::read`] gives them, of no stream.
     pub async fn fetch(&self, pieces: &[Piece]) -> Result<Vec<Bytes>, LogError> {
+        let (out, absent) = self.in_memory(pieces)?;
+        self.fill(out, absent).await
+    }
+
+    /// The pieces with a gap for each that is not in memory, and these.
+    fn in_memory(&self, pieces: &[Piece]) -> Result<(Vec<Bytes>, Vec<Absent>), LogError> {
         let mut out: Vec<Bytes> = Vec::with_capacity(pieces.len());
-        let mut absent: Vec<(usize, Location, u32, u32)> = Vec::new();
+        let mut absent = Vec::new();
         for piece in pieces {
             match *piece {
                 Piece::Hole(len) => zeros(len, &mut out),
@@ -205,32 +217,99 @@ impl Files {
                     match self.index.read_now(&location) {
                         Some(frame) => out.push(part(&frame, &location, skip, len)?),
                         None => {
-                            absent.push((out.len(), location, skip, len));
+                            absent.push(Absent { at: out.len(), location, skip, len });
                             out.push(Bytes::new());
                         }
                     };
                 }
             }
         }
+        Ok((out, absent))
+    }
+
+    async fn fill(&self, mut out: Vec<Bytes>, absent: Vec<Absent>) -> Result<Vec<Bytes>, LogError> {
         if !absent.is_empty() {
-            let mut places: Vec<Location> = absent.iter().map(|a| a.1).collect();
+            let mut places: Vec<Location> = absent.iter().map(|a| a.location).collect();
             places.dedup();
-            let frames = try_join_all(places.iter().map(|l| self.index.read(l))).await?;
+            let frames = self.index.read_many(&places).await?;
             let mut n = 0;
-            for (at, location, skip, len) in absent {
+            for Absent { at, location, skip, len } in absent {
                 if places[n] != location {
                     n += 1;
                 }
                 out[at] = part(&frames[n], &location, skip, len)?;
             }
         }
-        if out.len() > READ_PIECES {
-            let mut whole = BytesMut::with_capacity(out.iter().map(Bytes::len).sum());
-            out.iter().for_each(|b| whole.extend_from_slice(b));
-            out = vec![whole.freeze()];
-        }
-        Ok(out)
+        Ok(gathered(out))
     }
+
+    /// Brings the frames of a range into memory, if the file still has them.
+    fn read_ahead_of(&self, ino: u64, range: Range<u64>) {
+        self.index.read_ahead(move |view| match frames_of(view, ino, &range) {
+            Ok(places) => Ok(places),
+            Err(Fault::Miss(miss)) => Err(miss),
+            // Whoever reads there will be told.
+            Err(_) => Ok(Vec::new()),
+        });
+    }
+}
+
+/// A piece whose frame is not in memory.
+struct Absent {
+    /// Its place among the pieces' buffers.
+    at: usize,
+    location: Location,
+    skip: u32,
+    len: u32,
+}
+
+fn gathered(out: Vec<Bytes>) -> Vec<Bytes> {
+    if out.len() <= READ_PIECES {
+        return out;
+    }
+    let mut whole = BytesMut::with_capacity(out.iter().map(Bytes::len).sum());
+    out.iter().for_each(|b| whole.extend_from_slice(b));
+    vec![whole.freeze()]
+}
+
+/// Frames that hold bytes of `range` of a file, each once.
+fn frames_of(view: &View, ino: u64, range: &Range<u64>) -> Result<Vec<Location>, Fault> {
+    let Some(inode) = load_any(view, ino)? else { return Ok(Vec::new()) };
+    let pieces = pieces_of(view, &inode, range.start, range.end.min(inode.size))?;
+    let mut places: Vec<Location> = pieces
+        .iter()
+        .filter_map(|piece| match piece {
+            Piece::Data { location, .. } => Some(*location),
+            Piece::Hole(_) => None,
+        })
+        .collect();
+    places.dedup();
+    Ok(places)
+}
+
+fn pieces_of(view: &impl Source, inode: &Inode, from: u64, to: u64) -> Result<Vec<Piece>, Fault> {
+    let mut pieces = Vec::new();
+    let mut at = from;
+    for e in overlapping(view, inode.id.ino, from, to, usize::MAX)? {
+        if inode.is_dead(&e) {
+            continue;
+        }
+        let (start, end) = (e.start.max(at), e.end().min(to));
+        if end <= start {
+            continue;
+        }
+        if start > at {
+            pieces.push(Piece::Hole(start - at));
+        }
+        let into = u32::try_from(start - e.start).unwrap_or(0);
+        let len = u32::try_from(end - start).unwrap_or(e.len);
+        pieces.push(Piece::Data { location: e.location, skip: e.skip + into, len });
+        at = end;
+    }
+    if at < to {
+        pieces.push(Piece::Hole(to - at));
+    }
+    Ok(pieces)
 }
 
 fn zeros(mut len: u64, out: &mut Vec<Bytes>) {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::{
     Fault, FileId, Inode, Kind, Pending, ROOT, Source, Timestamp, format, key, limits,
     numbers::Numbers,
+    streams::{ReadAhead, Streams},
 };
 
 /// What tests make small so that limits are met; the default is the product.
@@ -52,6 +53,7 @@ pub struct Files {
     /// False only when the list of pending work holds nothing that can be done now.
     pub(crate) work: AtomicBool,
     pub(crate) hash_full: AtomicU64,
+    pub(crate) streams: Streams,
     pub(crate) mounted: Duration,
 }
 
@@ -94,6 +96,7 @@ impl Files {
             held: Mutex::default(),
             work: AtomicBool::new(true),
             hash_full: AtomicU64::new(0),
+            streams: Streams::new(index.ahead_bytes()),
             mounted,
             index,
         })
@@ -107,6 +110,11 @@ impl Files {
     /// Names refused because their hash had all the names it may have (R21).
     pub fn hash_full(&self) -> u64 {
         self.hash_full.load(Ordering::Relaxed)
+    }
+
+    /// What read-ahead has done since the volume was opened.
+    pub fn read_ahead(&self) -> ReadAhead {
+        self.streams.done()
     }
 
     /// Most links of an inode.

@@ -36,6 +36,7 @@ pub mod limits;
 mod numbers;
 mod reap;
 mod source;
+mod streams;
 mod types;
 mod xattr;
 
@@ -47,6 +48,7 @@ pub use format::{Entry, Extent, Inode, Mark, Pending};
 pub use headhunter::{Frame, Location, Owner, Seq};
 pub use key::split as split_key;
 pub use source::{Fault, Source};
+pub use streams::ReadAhead;
 pub use swiftclient::StoreError;
 pub use types::{FileId, Kind, Timestamp};
 

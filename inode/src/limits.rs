@@ -42,3 +42,17 @@ pub const ORPHAN_GRACE_SECONDS: u64 = 90;
 pub const SCAN_KEYS: usize = 256;
 /// Most findings that a check lists.
 pub const FINDINGS: usize = 1_000;
+/// First window of a stream, bytes: doubled each time half of it was used.
+pub const AHEAD_FIRST_BYTES: u64 = 256 << 10;
+/// Widest window of a stream, bytes; at most half of what all streams may have.
+pub const AHEAD_MOST_BYTES: u64 = 32 << 20;
+/// Who begins a file with this many bytes is taken to go on, bytes.
+pub const AHEAD_START_BYTES: u64 = 64 << 10;
+/// Files in which streams are followed.
+pub const STREAM_FILES: usize = 1_024;
+/// Ranges followed in one file: reads that came before those in front of them, and other readers.
+pub const STREAM_RUNS: usize = 32;
+/// A file is left alone after this many reads that found all in memory and moved no stream.
+pub const STREAM_IDLE_READS: u32 = 256;
+/// A stream counts as given up when this many other reads came since, and memory is wanted.
+pub const STREAM_STALE_READS: u32 = 1_024;

@@ -39,6 +39,11 @@ impl FrameCache {
         self.frames.get(&(location.segment, location.offset))
     }
 
+    /// True where a frame is kept; its place in the order of eviction stays as it is.
+    pub(crate) fn contains(&self, location: &Location) -> bool {
+        self.frames.contains_key(&(location.segment, location.offset))
+    }
+
     /// Keeps a decoded frame. A small one is copied, so that it does not pin the buffer of the
     /// request or segment that it came in (P18).
     pub(crate) fn insert(&self, location: &Location, bytes: &Bytes) {
@@ -56,6 +61,11 @@ impl FrameCache {
         if !gone.is_empty() {
             self.frames.retain(|(segment, _), _| !gone.contains(segment));
         }
+    }
+
+    /// Most bytes.
+    pub(crate) fn limit(&self) -> u64 {
+        self.frames.capacity()
     }
 
     /// Bytes held now.

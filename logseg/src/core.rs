@@ -277,13 +277,16 @@ impl Core {
     ) -> Arc<Self> {
         let epoch = birth.epoch;
         let core = Arc::new_cyclic(|weak: &Weak<Self>| {
+            let disk = config.open_disk_cache(header.uuid);
+            let shelf = if disk.is_some() { config.cache_bytes / 8 } else { 0 };
             let reader = Reader::new(
                 config.store.clone(),
                 Arc::new(Window(weak.clone())),
                 config.pool.clone(),
                 header.uuid,
                 config.key.clone(),
-                config.cache_bytes,
+                config.cache_bytes - shelf,
+                disk,
             );
             Self::new(config, header, journal, reserve, reader, birth)
         });

@@ -34,6 +34,34 @@ pub const SEEDS_KEPT: usize = 16 << 10;
 /// A small read fetches header, table and blocks of a frame in one get where at most this lies
 /// between them, bytes.
 pub const SMALL_GAP_BYTES: u64 = 16 << 10;
+/// Most bytes of one ranged get that brings several entries: 4 MiB of a file with their headers.
+pub const RANGE_BYTES: u64 = (4 << 20) + (64 << 10);
+/// Entries that lie at most this far apart travel in one ranged get, bytes: at 100 MB/s they take
+/// less time than the latency of another request.
+pub const RANGE_GAP_BYTES: u64 = 64 << 10;
+/// A segment's header comes along with entries that begin at most this far from its start, bytes.
+pub const HEADER_NEAR_BYTES: u64 = 64 << 10;
+/// Most bytes in flight from the store to readers: an eighth of the frames' share of memory, within
+/// these two.
+pub const FLIGHT_BYTES: u64 = 64 << 20;
+/// See [`FLIGHT_BYTES`].
+pub const FLIGHT_LEAST_BYTES: u64 = 256 << 10;
+/// Smallest disk cache, bytes.
+pub const DISK_CACHE_LEAST_BYTES: u64 = 8 << 20;
+/// A disk cache is cut into about this many slabs.
+pub const DISK_CACHE_SLABS: u64 = 32;
+/// Smallest slab, bytes: the longest entry fits.
+pub const DISK_CACHE_SLAB_LEAST_BYTES: u64 = 4 << 20;
+/// Largest slab, bytes.
+pub const DISK_CACHE_SLAB_MOST_BYTES: u64 = 2 << 30;
+/// Most bytes that wait to be written to the disk cache.
+pub const DISK_CACHE_QUEUE_BYTES: usize = 8 << 20;
+/// Memory that one entry of the disk cache takes on its shelf, bytes, roughly.
+pub const DISK_CACHE_ENTRY_MEMORY: u64 = 96;
+/// Records looked at in one go when the disk cache finds its entries again.
+pub const DISK_CACHE_SCAN_RECORDS: usize = 64;
+/// The disk cache writes nothing for this long after its disk failed.
+pub const DISK_CACHE_PAUSE: Duration = Duration::from_secs(10);
 /// Full side segments being stored at the same time by one writer; it waits beyond.
 pub const SIDE_IN_FLIGHT: usize = 2;
 /// Times a segment is put again after an unknown outcome that left nothing behind.

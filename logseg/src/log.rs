@@ -20,6 +20,7 @@ use crate::{
     flush::{Goal, JournalThread},
     format::{Kind, checkpoint_name, encode_checkpoint, segment_name},
     lock::Locks,
+    read::ReadStatus,
     side::{SideConfig, SideIds},
 };
 
@@ -65,6 +66,8 @@ pub struct LogStatus {
     pub put_error: Option<String>,
     /// Decoded frames kept in the cache, its overhead included, bytes.
     pub cached_bytes: u64,
+    /// What reading has done.
+    pub reads: ReadStatus,
     /// Why the log takes nothing more, if so.
     pub failure: Option<String>,
     /// How the way to the store goes.
@@ -275,6 +278,30 @@ impl Log {
         self.core().reader.read(location).await
     }
 
+    /// [`Log::read`] of each, in order: entries that lie together in a segment travel in one ranged
+    /// get of at most [`crate::RANGE_BYTES`], several at a time.
+    pub async fn read_many(&self, locations: &[Location]) -> Result<Vec<Bytes>, LogError> {
+        self.core().reader.read_many(locations).await
+    }
+
+    /// Brings data entries into the frame cache that are likely to be read soon. Never waits and
+    /// never fails; does nothing for what is in memory or in the journal, where the store is a
+    /// directory, and beyond what memory allows. Gives the stored bytes that were asked for.
+    pub fn prefetch(&self, locations: &[Location]) -> u64 {
+        self.core().reader.prefetch(locations)
+    }
+
+    /// Most bytes that all sequential readers together should have asked for ahead and not yet
+    /// read; 0: read-ahead does not pay.
+    pub fn ahead_bytes(&self) -> u64 {
+        self.core().reader.ahead_bytes()
+    }
+
+    /// Runs `work` on the pool. It must not hold the log, which ends with its last handle.
+    pub fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.core().pool.spawn(work);
+    }
+
     /// Bytes `part` of the decoded body of a data entry; `part` must lie within it. Fetches little
     /// more than it gives where the frame is not in memory: for random small reads.
     pub async fn read_part(
@@ -401,6 +428,7 @@ impl Log {
             failed_segments: destage.failed,
             put_error: destage.last_error.clone(),
             cached_bytes: core.reader.cached_bytes(),
+            reads: core.reader.status(),
             failure: state.failure.as_ref().map(|f| f.error().to_string()),
             destage,
         }

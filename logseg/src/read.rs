@@ -1,35 +1,48 @@
-//! Reading entries back: memory, cache, journal file, store; each byte checked (invariant 8).
+//! Reading entries back: memory, cache, journal file, disk cache, store; each byte checked
+//! (invariant 5 of the log).
 //!
 //! ```text
-//!   read(location) ─ in memory? ─ in the cache? ─ in flight? ─ journal file ─ store (ranged get)
-//!                                                     └── one flight per location, on the pool
+//!   read(locations) ─ in memory? ─ in the cache? ─ in flight? ─┬─ journal file
+//!   prefetch ──────────────────────────────────── board ───────┴─ disk cache ─ store (ranged get)
+//!                             neighbours travel together, each location once, on the pool
 //! ```
 //!
 //! Bytes only ever move to the right in this picture and the reader asks from left to right, so an
-//! entry that moves meanwhile is still found.
+//! entry that moves meanwhile is still found. It must never know what a frame belongs to, nor why
+//! it is wanted.
+//!
+//! 1. Nothing is given whose checksums do not hold. What the store or the disk cache gave and does
+//!    not hold is asked of the store once more before it is believed: wires lie too.
+//! 2. One flight per location, however many wait; dropping a reader stops nobody's flight.
+//! 3. Bytes in flight are limited, and taken off the cache's share of memory.
+//! 4. Read-ahead never fails a read: who joins such a flight and meets its error asks for himself.
+
+mod board;
+mod fetch;
+mod opened;
 
 use std::{
-    collections::HashMap,
     ops::Range,
-    sync::{Arc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
-use futures_util::future::{FutureExt, Shared, try_join};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use swiftclient::{ObjectStore, StoreError, disk::DiskFile};
-use tokio::{runtime::Handle, sync::oneshot};
+use swiftclient::{ObjectStore, disk::DiskFile};
+use tokio::runtime::Handle;
 
+use self::{
+    board::{Board, Booked, Flight, Limits, Wanted},
+    opened::{Lock, cut},
+};
 use crate::{
-    Location, LogError, SegmentId,
-    cache::FrameCache,
-    crypto::{SegmentCipher, VolumeKey},
-    format::{
-        ENTRY_HEADER, EntryFault, EntryHeader, FormatError, Kind, PartPlan, SEGMENT_HEADER, Seed,
-        SegmentHeader, open_body, segment_name,
-    },
-    limits::{SEEDS_KEPT, SMALL_GAP_BYTES},
+    Location, LogError, SegmentId, cache::FrameCache, crypto::VolumeKey, disk_cache::DiskCache,
+    disk_cache::DiskCacheStatus, limits::SEEDS_KEPT,
 };
 
 /// Where bytes are that are not, or not only, in the store. The log's writer knows.
@@ -40,6 +53,23 @@ pub(crate) trait Homes: Send + Sync {
     /// The open journal file of a segment, as long as the segment is not known to be stored. What
     /// is no longer in memory has been written to it. The reader may hold it past its unlinking.
     fn journal_file(&self, segment: SegmentId) -> Option<Arc<dyn DiskFile>>;
+}
+
+/// What reading has done so far: counts since the log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadStatus {
+    /// Ranged gets sent to the store.
+    pub gets: u64,
+    /// Bytes they asked for.
+    pub get_bytes: u64,
+    /// Frames asked for ahead of their readers.
+    pub ahead_frames: u64,
+    /// Answers whose checksums did not hold, asked for once more.
+    pub asked_again: u64,
+    /// Of these, how often the second answer did not hold either: damage, told to the reader.
+    pub damaged: u64,
+    /// The disk cache, where there is one.
+    pub disk: Option<DiskCacheStatus>,
 }
 
 /// The read path. Clones share it.
@@ -53,31 +83,28 @@ struct Inner {
     volume: [u8; 16],
     key: Option<VolumeKey>,
     cache: FrameCache,
+    disk: Option<DiskCache>,
     /// Nonce, and so seed and key, of segments read before: it spares a second get.
     seeds: Cache<SegmentId, Lock>,
-    flights: Mutex<HashMap<Wanted, Flight>>,
+    board: Mutex<Board>,
+    limits: Limits,
+    /// A directory answers each small read at once: nothing is gained by large or early ones.
+    local: bool,
+    counts: Counts,
 }
 
-/// What opens the entries of one segment.
-#[derive(Clone)]
-struct Lock {
-    seed: Seed,
-    cipher: Option<SegmentCipher>,
+#[derive(Default)]
+struct Counts {
+    gets: AtomicU64,
+    get_bytes: AtomicU64,
+    ahead_frames: AtomicU64,
+    asked_again: AtomicU64,
+    damaged: AtomicU64,
 }
-
-/// A location, and the decoded bytes of it that are wanted (`None`: all).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Wanted {
-    location: Location,
-    part: Option<(u32, u32)>,
-}
-
-type Outcome = Result<Bytes, Arc<LogError>>;
-type Flight = Shared<futures_util::future::BoxFuture<'static, Outcome>>;
 
 impl Reader {
-    /// `key`: the volume's, where it is encrypted. Store I/O runs on `pool`; the cache holds at
-    /// most `cache_bytes`.
+    /// `key`: the volume's, where it is encrypted. Store I/O runs on `pool`; frames in the cache
+    /// and in flight take at most `cache_bytes`.
     pub(crate) fn new(
         store: Arc<dyn ObjectStore>,
         homes: Arc<dyn Homes>,
@@ -85,16 +112,24 @@ impl Reader {
         volume: [u8; 16],
         key: Option<VolumeKey>,
         cache_bytes: u64,
+        disk: Option<DiskCache>,
     ) -> Self {
+        let limits = Limits::of_cache(cache_bytes);
+        let local = store.local_dir().is_some();
+        let flight = if local { 0 } else { limits.flight };
         Self(Arc::new(Inner {
             store,
             homes,
             pool,
             volume,
             key,
-            cache: FrameCache::new(cache_bytes),
+            cache: FrameCache::new(cache_bytes.saturating_sub(flight)),
+            disk,
             seeds: Cache::new(SEEDS_KEPT),
-            flights: Mutex::default(),
+            board: Mutex::new(Board::new(limits)),
+            limits,
+            local,
+            counts: Counts::default(),
         }))
     }
 
@@ -108,10 +143,57 @@ impl Reader {
     ///
     /// Errors: `Corrupt` naming segment and offset, `Store`, `Journal`.
     pub(crate) async fn read(&self, location: &Location) -> Result<Bytes, LogError> {
-        if let Some(bytes) = self.now(location) {
-            return Ok(bytes);
+        match self.now(location) {
+            Some(bytes) => Ok(bytes),
+            None => self.land(self.wish(&[*location]).pop(), location).await,
         }
-        self.fly(Wanted { location: *location, part: None }).await
+    }
+
+    /// [`Reader::read`] of each: what lies together in a segment travels together. The first error
+    /// in their order is given; the others' flights go on.
+    pub(crate) async fn read_many(&self, locations: &[Location]) -> Result<Vec<Bytes>, LogError> {
+        let mut found: Vec<Option<Bytes>> = locations.iter().map(|at| self.now(at)).collect();
+        let absent: Vec<Location> =
+            locations.iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(at, _)| *at).collect();
+        let flights = self.wish(&absent);
+        let landed = absent.iter().zip(flights).map(|(at, booked)| self.land(Some(booked), at));
+        let mut landed = join_all(landed).await.into_iter();
+        for slot in found.iter_mut().filter(|slot| slot.is_none()) {
+            *slot = landed.next().transpose()?;
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Brings entries into the cache that are likely to be wanted, as far as memory allows. Gives
+    /// the bytes, as stored, that are on their way now; what is in memory already, or in the
+    /// journal, is left alone. Never waits, and nobody learns of an error.
+    pub(crate) fn prefetch(&self, locations: &[Location]) -> u64 {
+        if self.0.local {
+            return 0;
+        }
+        let wanted = locations.iter().filter(|at| !self.0.cache.contains(at));
+        let wanted: Vec<Location> = wanted.copied().collect();
+        let near = self.travels_alone(&wanted);
+        let mut bytes = 0;
+        for (at, near) in wanted.iter().zip(near) {
+            if near || self.0.homes.in_memory(at).is_some() {
+                continue;
+            }
+            if self.0.board.lock().book_ahead(*at) {
+                bytes += u64::from(at.stored);
+                self.0.counts.ahead_frames.fetch_add(1, Relaxed);
+            }
+        }
+        if bytes > 0 {
+            self.0.start_runner();
+        }
+        bytes
+    }
+
+    /// Most bytes that may lie in the cache unread because they were asked for ahead; 0 where that
+    /// does not pay.
+    pub(crate) fn ahead_bytes(&self) -> u64 {
+        if self.0.local { 0 } else { self.0.cache.limit() / 4 }
     }
 
     /// Bytes `part` of the decoded body of a data entry, checked. Where the frame is not in memory
@@ -128,10 +210,9 @@ impl Reader {
         // From half of it on, the whole frame is worth having.
         if u64::from(part.end.saturating_sub(part.start)) * 2 < u64::from(location.stored) {
             let wanted = Wanted { location: *location, part: Some((part.start, part.end)) };
-            return self.fly(wanted).await;
+            return self.fly_part(wanted).await.map_err(|e| e.again());
         }
-        let whole = self.fly(Wanted { location: *location, part: None }).await?;
-        cut(location, &whole, &part)
+        cut(location, &self.read(location).await?, &part)
     }
 
     /// Keeps a decoded data frame that has just left memory for the journal or the store.
@@ -145,6 +226,9 @@ impl Reader {
         for segment in segments {
             self.0.seeds.remove(segment);
         }
+        if let Some(disk) = &self.0.disk {
+            disk.forget(segments);
+        }
     }
 
     /// Bytes in the cache now.
@@ -152,228 +236,87 @@ impl Reader {
         self.0.cache.bytes()
     }
 
-    async fn fly(&self, wanted: Wanted) -> Result<Bytes, LogError> {
-        let flight = {
-            let mut flights = self.0.flights.lock();
-            flights.entry(wanted).or_insert_with(|| self.take_off(wanted)).clone()
-        };
-        flight.await.map_err(|e| e.again())
+    /// Figures.
+    pub(crate) fn status(&self) -> ReadStatus {
+        let counts = &self.0.counts;
+        ReadStatus {
+            gets: counts.gets.load(Relaxed),
+            get_bytes: counts.get_bytes.load(Relaxed),
+            ahead_frames: counts.ahead_frames.load(Relaxed),
+            asked_again: counts.asked_again.load(Relaxed),
+            damaged: counts.damaged.load(Relaxed),
+            disk: self.0.disk.as_ref().map(DiskCache::status),
+        }
     }
 
-    /// Starts a flight on the pool. It removes itself from the table when its outcome is known.
-    fn take_off(&self, wanted: Wanted) -> Flight {
-        let (tell, told) = oneshot::channel();
-        let inner = self.0.clone();
-        let landing = Landing { inner: Arc::downgrade(&self.0), wanted };
-        self.0.pool.spawn(async move {
-            let landing = landing;
-            let outcome = inner.fetch(wanted).await.map_err(Arc::new);
-            // What belongs into the cache is there by now: late-comers find it.
-            drop(landing);
-            let _ = tell.send(outcome);
-        });
-        let wait = async move {
-            told.await.unwrap_or_else(|_| {
-                Err(Arc::new(LogError::Store(StoreError::Unavailable {
-                    what: format!("read {}", wanted.location.segment),
-                    reason: "the store's pool has stopped".to_owned(),
-                    retry_after: None,
-                })))
+    /// A flight for each, and a runner if any of them is new.
+    fn wish(&self, locations: &[Location]) -> Vec<Booked> {
+        if locations.is_empty() {
+            return Vec::new();
+        }
+        // Before the board's lock: the log's own lock is never taken under it.
+        let alone = self.travels_alone(locations);
+        let mut fresh = false;
+        let mut board = self.0.board.lock();
+        let flights = locations.iter().zip(alone).map(|(location, alone)| {
+            let wanted = Wanted { location: *location, part: None };
+            board.join(&wanted).unwrap_or_else(|| {
+                fresh = true;
+                Booked { flight: board.book(*location, alone), ahead: false }
             })
-        };
-        wait.boxed().shared()
-    }
-}
-
-/// Ends a flight in the table, also when its task is dropped half-way.
-struct Landing {
-    inner: Weak<Inner>,
-    wanted: Wanted,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        if let Some(inner) = self.inner.upgrade() {
-            inner.flights.lock().remove(&self.wanted);
+        });
+        let flights = flights.collect();
+        drop(board);
+        if fresh {
+            self.0.start_runner();
         }
+        flights
     }
-}
 
-/// One home of a segment's bytes.
-enum Home<'a> {
-    Journal(&'a dyn DiskFile),
-    Store,
-}
-
-impl Inner {
-    async fn fetch(&self, wanted: Wanted) -> Result<Bytes, LogError> {
-        let segment = wanted.location.segment;
-        if let Some(file) = self.homes.journal_file(segment) {
-            let found = self.fetch_from(&Home::Journal(&*file), wanted).await;
-            // A file may be recycled under us once its segment is stored: then the store decides.
-            if found.is_ok() || self.homes.journal_file(segment).is_some() {
-                return found;
+    /// Which of them gain nothing by company: those on a disk of this machine.
+    fn travels_alone(&self, locations: &[Location]) -> Vec<bool> {
+        let mut last = None;
+        let alone = locations.iter().map(|at| match last {
+            _ if self.0.local => true,
+            Some((segment, alone)) if segment == at.segment => alone,
+            _ => {
+                let alone = self.0.homes.journal_file(at.segment).is_some();
+                last = Some((at.segment, alone));
+                alone
             }
-        }
-        self.fetch_from(&Home::Store, wanted).await
+        });
+        alone.collect()
     }
 
-    async fn fetch_from(&self, home: &Home<'_>, wanted: Wanted) -> Result<Bytes, LogError> {
-        let location = &wanted.location;
-        if let Some((start, end)) = wanted.part {
-            let plan = PartPlan::new(location.offset, location.stored, start..end);
-            let plan = plan.ok_or_else(|| fault(location, beyond()))?;
-            if let Some(bytes) = self.fetch_part(home, location, &plan).await? {
-                return Ok(bytes);
+    async fn land(&self, booked: Option<Booked>, at: &Location) -> Result<Bytes, LogError> {
+        let Some(Booked { flight, ahead }) = booked else { return Err(closed()) };
+        match flight.await {
+            Err(_) if ahead => {
+                // Nobody waited for it when it set out: its error is not yet ours.
+                let Some(own) = self.wish(&[*at]).pop() else { return Err(closed()) };
+                own.flight.await.map_err(|e| e.again())
             }
-        }
-        let begin = u64::from(location.offset);
-        let range = begin..begin + u64::from(location.stored);
-        let (lock, entry) =
-            try_join(self.lock(home, location), self.bytes(home, location, range)).await?;
-        let (kind, body) = open_entry(location, &lock, &entry).map_err(|e| fault(location, e))?;
-        if kind == Kind::Data {
-            self.cache.insert(location, &body);
-        }
-        match wanted.part {
-            None => Ok(body),
-            Some((start, end)) => cut(location, &body, &(start..end)),
+            other => other.map_err(|e| e.again()),
         }
     }
 
-    /// The wanted blocks of a frame stored plain; `None` where it is not.
-    async fn fetch_part(
-        &self,
-        home: &Home<'_>,
-        location: &Location,
-        plan: &PartPlan,
-    ) -> Result<Option<Bytes>, LogError> {
-        let gap = plan.blocks.start - plan.head.end;
-        let (lock, head, blocks) = if gap <= SMALL_GAP_BYTES {
-            let range = plan.head.start..plan.blocks.end;
-            let (lock, all) =
-                try_join(self.lock(home, location), self.bytes(home, location, range)).await?;
-            let at = |offset: u64| usize::try_from(offset - plan.head.start).unwrap_or(usize::MAX);
-            let head = all.slice(..at(plan.head.end));
-            (lock, head, all.slice(at(plan.blocks.start)..))
-        } else {
-            let head = self.bytes(home, location, plan.head.clone());
-            let blocks = self.bytes(home, location, plan.blocks.clone());
-            let both = try_join(head, blocks);
-            let (lock, (head, blocks)) = try_join(self.lock(home, location), both).await?;
-            (lock, head, blocks)
-        };
-        if lock.cipher.is_some() {
-            return Ok(None);
+    /// The flight of a part, on the pool. It removes itself from the table when its outcome is
+    /// known.
+    fn fly_part(&self, wanted: Wanted) -> Flight {
+        let mut board = self.0.board.lock();
+        if let Some(booked) = board.join(&wanted) {
+            return booked.flight;
         }
-        plan.open(&lock.seed, &head, &blocks).map_err(|e| fault(location, e))
-    }
-
-    /// Exactly `range` of the segment.
-    async fn bytes(
-        &self,
-        home: &Home<'_>,
-        location: &Location,
-        range: Range<u64>,
-    ) -> Result<Bytes, LogError> {
-        let wanted = range.end - range.start;
-        let bytes = match home {
-            Home::Store => self.store.get(&segment_name(location.segment), range).await?,
-            Home::Journal(file) => read_file(*file, location.segment, range)?,
-        };
-        if bytes.len() as u64 != wanted {
-            return Err(fault(location, EntryFault::Cut));
-        }
-        Ok(bytes)
-    }
-
-    /// Seed and cipher of the segment: from its header, the first time.
-    async fn lock(&self, home: &Home<'_>, location: &Location) -> Result<Lock, LogError> {
-        let segment = location.segment;
-        if let Some(lock) = self.seeds.get(&segment) {
-            return Ok(lock);
-        }
-        let at_start = Location { offset: 0, ..*location };
-        let bytes = self.bytes(home, &at_start, 0..SEGMENT_HEADER as u64).await?;
-        let header = SegmentHeader::decode(&bytes).map_err(|e| header_fault(segment, &e))?;
-        let reason = if header.id != segment {
-            Some("the header names another segment")
-        } else if header.volume != self.volume {
-            Some("the header names another volume")
-        } else if header.encrypted != self.key.is_some() {
-            Some("encrypted and plain do not agree with the volume")
-        } else {
-            None
-        };
-        if let Some(reason) = reason {
-            return Err(LogError::Corrupt { segment, offset: 0, reason: reason.to_owned() });
-        }
-        let cipher = self.key.as_ref().map(|key| SegmentCipher::new(key, &header.nonce));
-        let lock = Lock { seed: Seed::new(&header.nonce), cipher };
-        self.seeds.insert(segment, lock.clone());
-        Ok(lock)
+        let (flight, tell) = board.open(wanted);
+        let inner = self.0.clone();
+        drop(board);
+        self.0.pool.spawn(async move { inner.carry_part(wanted, tell).await });
+        flight
     }
 }
 
-/// Kind and decoded body of the entry that `entry` wholly is.
-fn open_entry(
-    location: &Location,
-    lock: &Lock,
-    entry: &Bytes,
-) -> Result<(Kind, Bytes), EntryFault> {
-    let header = EntryHeader::decode(entry, &lock.seed, location.offset)?;
-    if header.stored() != location.stored {
-        return Err(EntryFault::Mismatch("length"));
-    }
-    let end = ENTRY_HEADER + header.body_len as usize;
-    if !crate::format::is_zero(&entry[end..]) {
-        return Err(EntryFault::Padding);
-    }
-    let body = entry.slice(ENTRY_HEADER..end);
-    let body = open_body(&header, location.offset, &body, lock.cipher.as_ref())?;
-    Ok((header.kind, body))
-}
-
-fn read_file(
-    file: &dyn DiskFile,
-    segment: SegmentId,
-    range: Range<u64>,
-) -> Result<Bytes, LogError> {
-    // At most a segment's entry: `stored` of a location, checked by its reader above.
-    let mut out = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-    let mut have = 0;
-    while have < out.len() {
-        let n = file.read_at(range.start + have as u64, &mut out[have..]).map_err(|source| {
-            LogError::Journal { what: format!("read the journal file of {segment}"), source }
-        })?;
-        if n == 0 {
-            break;
-        }
-        have += n;
-    }
-    out.truncate(have);
-    Ok(Bytes::from(out))
-}
-
-fn beyond() -> EntryFault {
-    EntryFault::Mismatch("it is shorter than what is wanted of it")
-}
-
-fn cut(location: &Location, bytes: &Bytes, part: &Range<u32>) -> Result<Bytes, LogError> {
-    let (start, end) = (part.start as usize, part.end as usize);
-    if start > end || end > bytes.len() {
-        return Err(fault(location, beyond()));
-    }
-    Ok(bytes.slice(start..end))
-}
-
-fn fault(location: &Location, e: EntryFault) -> LogError {
-    let (segment, offset) = (location.segment, u64::from(location.offset));
-    LogError::Corrupt { segment, offset, reason: e.to_string() }
-}
-
-fn header_fault(segment: SegmentId, e: &FormatError) -> LogError {
-    LogError::Corrupt { segment, offset: 0, reason: e.to_string() }
+fn closed() -> LogError {
+    LogError::Refused("nothing was asked for".to_owned())
 }
 
 #[cfg(test)]

@@ -238,6 +238,7 @@ impl Recovery {
             header.uuid,
             config.key.clone(),
             config.cache_bytes,
+            None,
         );
         let mut recovery = Self {
             at: start.segment,

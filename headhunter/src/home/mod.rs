@@ -35,6 +35,13 @@ impl Home {
         }
     }
 
+    pub async fn read_many(&self, locations: &[Location]) -> Result<Vec<Bytes>, LogError> {
+        match self {
+            Self::Memory(memory) => locations.iter().map(|at| memory.read_or_fail(at)).collect(),
+            Self::Log(log) => log.read_many(locations).await,
+        }
+    }
+
     pub async fn read_part(
         &self,
         location: &Location,
