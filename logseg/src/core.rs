@@ -136,6 +136,8 @@ pub(crate) struct Spare {
 pub(crate) struct Core {
     pub header: VolumeHeader,
     pub epoch: u32,
+    /// Of the seal that began it: tells our beginning from a rival's.
+    pub nonce: [u8; 16],
     pub store: Arc<dyn ObjectStore>,
     pub disk: Arc<dyn Disk>,
     pub env: Env,
@@ -180,6 +182,7 @@ pub(crate) struct Counts {
 /// What a new log begins with.
 pub(crate) struct Birth {
     pub epoch: u32,
+    pub nonce: [u8; 16],
     /// The newest record of the older epochs; all of it is durable.
     pub last: Seq,
     pub backlog: VecDeque<Segment>,
@@ -249,6 +252,7 @@ impl Core {
             reader,
             header,
             epoch: birth.epoch,
+            nonce: birth.nonce,
             store: config.store.clone(),
             disk: config.disk.clone(),
             env: config.env.clone(),

@@ -49,6 +49,7 @@ mod journal;
 mod limits;
 mod lock;
 mod log;
+mod plain;
 mod read;
 mod recovery;
 mod reserve;

@@ -110,3 +110,5 @@ pub const ALARM_ATTEMPTS: u32 = 5;
 pub const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 /// ... or when nothing was stored for this long, though nothing failed either.
 pub const FLUSH_SILENCE: Duration = Duration::from_secs(600);
+/// On a plain store: how long after its put the object of a new epoch is looked at again.
+pub const EPOCH_SETTLES: Duration = Duration::from_secs(1);

@@ -369,6 +369,7 @@ impl Log {
     pub async fn publish(&self, name: CheckpointName, bytes: Bytes) -> Result<(), LogError> {
         let core = self.core();
         core.check()?;
+        core.still_ours().await?;
         let object = Bytes::from(encode_checkpoint(&core.header.uuid, name, &bytes));
         core.put_small(&checkpoint_name(name), object).await
     }
@@ -376,6 +377,7 @@ impl Log {
     /// Deletes checkpoints older than the two that are kept (R8).
     pub async fn delete_checkpoints(&self, names: &[CheckpointName]) -> Result<(), LogError> {
         self.core().check()?;
+        self.core().still_ours().await?;
         let names: Vec<_> = names.iter().map(|&n| checkpoint_name(n)).collect();
         first_error(self.core().store.delete_many(&names).await?)
     }
@@ -384,6 +386,7 @@ impl Log {
     /// files too. An absent one counts as deleted.
     pub async fn delete_segments(&self, ids: &[SegmentId]) -> Result<(), LogError> {
         self.core().check()?;
+        self.core().still_ours().await?;
         let names: Vec<_> = ids.iter().map(|&id| segment_name(id)).collect();
         let done = self.core().store.delete_many(&names).await?;
         self.core().reader.forget(ids);

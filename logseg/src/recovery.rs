@@ -10,6 +10,7 @@
 //! whatever the journal has. Only what it definitely lacks is looked for in the journal.
 
 mod chain;
+pub(crate) mod plain;
 mod seal;
 mod volume;
 
@@ -170,6 +171,8 @@ pub struct Recovery {
     homes: Arc<FoundHomes>,
     reader: Reader,
     ahead: VecDeque<(SegmentId, JoinHandle<Result<Bytes, StoreError>>)>,
+    /// On a plain store: what says where epochs end.
+    epochs: Option<plain::Epochs>,
 }
 
 /// Who writes an epoch.
@@ -240,6 +243,13 @@ impl Recovery {
             config.cache_bytes,
             None,
         );
+        let epochs = if header.fencing {
+            None
+        } else {
+            let from = start.segment.epoch();
+            Some(plain::Epochs::read(&*config.store, &header.uuid, from).await?)
+        };
+        let void = epochs.iter().flat_map(plain::Epochs::void).map(|epoch| (epoch, 0)).collect();
         let mut recovery = Self {
             at: start.segment,
             stored_through: start.stored_through,
@@ -257,11 +267,12 @@ impl Recovery {
             backlog: Vec::new(),
             tail: None,
             leftovers: Vec::new(),
-            ended: Vec::new(),
+            ended: void,
             side_marks: Vec::new(),
             homes,
             reader,
             ahead: VecDeque::new(),
+            epochs,
         };
         recovery.enter_epoch()?;
         Ok(recovery)

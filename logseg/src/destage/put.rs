@@ -60,6 +60,15 @@ impl Core {
             Some(source) => self.put_source(id, &source, sent).await,
             None => return,
         };
+        let outcome = match outcome {
+            // On a plain store the put itself fenced nobody (R2).
+            Outcome::Stored => match self.still_ours().await {
+                Ok(()) => Outcome::Stored,
+                Err(LogError::Fenced { holder }) => Outcome::Fenced(holder),
+                Err(e) => Outcome::Later(e),
+            },
+            other => other,
+        };
         match outcome {
             Outcome::Stored => self.note_stored(id),
             Outcome::Fenced(holder) => self.fail(Failure::Fenced(holder)),

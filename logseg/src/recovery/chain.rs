@@ -19,7 +19,7 @@ use crate::{
 const AHEAD_BYTES: u64 = 256 << 10;
 
 /// What the journal has of an id.
-enum InJournal {
+pub(super) enum InJournal {
     Absent,
     /// It was there when the directory was listed.
     Vanished,
@@ -31,6 +31,9 @@ impl Recovery {
     /// Reads the segment at `self.at`, or finds the end of the chain there.
     pub(super) async fn read_one(&mut self) -> Result<(), LogError> {
         let id = self.at;
+        if let Some(next) = self.epochs.as_ref().and_then(|epochs| epochs.successor(id)) {
+            return self.cross(id, next).await;
+        }
         match self.fetch(id).await {
             Ok(bytes) => return self.stored(id, &bytes),
             Err(e) if e.is_not_found() => {}
@@ -219,7 +222,7 @@ impl Recovery {
 
     /// True where the journal at hand is the one that the epoch of `id` is written with. R5: false
     /// only where the chain ends here whatever another journal has.
-    async fn owns_journal(&mut self, id: SegmentId) -> Result<bool, LogError> {
+    pub(super) async fn owns_journal(&mut self, id: SegmentId) -> Result<bool, LogError> {
         let Some(owner) = self.owner_of(id.epoch()).await? else {
             // Nobody ever wrote this epoch.
             return Ok(false);
@@ -272,7 +275,7 @@ impl Recovery {
     }
 
     /// The best of the files that the journal has of `id` (R10: the one with more good entries).
-    fn in_journal(&mut self, id: SegmentId) -> Result<InJournal, LogError> {
+    pub(super) fn in_journal(&mut self, id: SegmentId) -> Result<InJournal, LogError> {
         let Some(journal) = self.journal.clone() else { return Ok(InJournal::Absent) };
         let mut best: Option<(Found, Scanned, Bytes)> = None;
         let mut bad = None;

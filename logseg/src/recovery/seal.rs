@@ -48,20 +48,16 @@ impl Recovery {
         self.make_durable()?;
         self.store_backlog(&reserve).await?;
         let seal = self.new_seal(end, journal.as_ref());
-        let put = match self.put_seal(end, &seal).await {
-            Err(e) if is_full(&e) && reserve.release(1) => self.put_seal(end, &seal).await?,
-            other => other?,
+        let begun = if self.epochs.is_some() {
+            self.on_plain(end, &seal, &reserve).await?
+        } else {
+            self.on_fencing(end, &seal, &reserve).await?
         };
-        if let Put::Segment = put {
+        let Some(epoch) = begun else {
             (self.at, self.end) = (end, None);
             return Ok(Sealed::More(Box::new(self)));
-        }
+        };
         self.ended.push((end.epoch(), end.counter()));
-        let epoch = end.epoch() + 1;
-        match self.put_epoch(epoch, &seal).await {
-            Err(e) if is_full(&e) && reserve.release(1) => self.put_epoch(epoch, &seal).await?,
-            other => other?,
-        }
         self.tidy(end)?;
         if let Some(locks) = &mut self.locks {
             locks.settle(epoch, &self.config.env)?;
@@ -77,8 +73,44 @@ impl Recovery {
         {
             tracing::warn!(%error, "objects of a killed probe stay");
         }
-        self.open(epoch, journal, reserve)
+        self.open((epoch, seal.nonce), journal, reserve)
             .map(|(log, writer)| Sealed::Open(Box::new((log, writer))))
+    }
+
+    /// The seal under the name of the first absent segment decides; gives the epoch that begins,
+    /// `None` where a segment stood there.
+    async fn on_fencing(
+        &mut self,
+        end: SegmentId,
+        seal: &Seal,
+        reserve: &Reserve,
+    ) -> Result<Option<u32>, LogError> {
+        let put = match self.put_seal(end, seal).await {
+            Err(e) if is_full(&e) && reserve.release(1) => self.put_seal(end, seal).await?,
+            other => other?,
+        };
+        if let Put::Segment = put {
+            return Ok(None);
+        }
+        let epoch = end.epoch() + 1;
+        match self.put_epoch(epoch, seal).await {
+            Err(e) if is_full(&e) && reserve.release(1) => self.put_epoch(epoch, seal).await?,
+            other => other?,
+        }
+        Ok(Some(epoch))
+    }
+
+    /// The object of the epoch decides.
+    async fn on_plain(
+        &mut self,
+        end: SegmentId,
+        seal: &Seal,
+        reserve: &Reserve,
+    ) -> Result<Option<u32>, LogError> {
+        match self.begin_epoch(end, seal).await {
+            Err(e) if is_full(&e) && reserve.release(1) => self.begin_epoch(end, seal).await,
+            other => other,
+        }
     }
 
     fn open_reserve(&self) -> Result<Reserve, LogError> {
@@ -280,7 +312,7 @@ impl Recovery {
 
     fn open(
         mut self,
-        epoch: u32,
+        (epoch, nonce): (u32, [u8; 16]),
         journal: Option<Journal>,
         reserve: Reserve,
     ) -> Result<(Log, LogWriter), LogError> {
@@ -294,7 +326,7 @@ impl Recovery {
                 backlog.push_back(Segment::recovered(b.footer, id, b.len, file));
             }
         }
-        let birth = Birth { epoch, last: self.last_seq(), backlog };
+        let birth = Birth { epoch, nonce, last: self.last_seq(), backlog };
         let core: Arc<Core> =
             Core::start(&self.config, self.header.clone(), journal, reserve, birth);
         let running = Running::start(core, self.locks.take())?;

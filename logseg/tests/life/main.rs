@@ -4,5 +4,6 @@ mod basic;
 mod countdown;
 mod crash;
 mod failures;
+mod plain;
 mod recovering;
 mod world;
