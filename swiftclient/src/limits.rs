@@ -1,5 +1,7 @@
 //! Every limit of this crate, with its unit.
 
+use std::time::Duration;
+
 /// Object files that a directory store keeps open for reading, descriptors.
 pub const OPEN_FILES: usize = 128;
 /// Piece in which files are streamed and copied, bytes.
@@ -16,3 +18,18 @@ pub const PROBE_CREATORS: u32 = 8;
 pub const PROBE_ROUNDS: u32 = 10;
 /// Further rounds for those that were no race, and tries of the small probe of a mount.
 pub const PROBE_TRIES: u32 = 6;
+/// Name resolution, TCP and TLS handshake of one connection to a store.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// No byte moved on a connection with a request on its way: the request fails.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections kept open without a request, for each server.
+pub const IDLE_CONNECTIONS: usize = 64;
+/// How long such a connection is kept. Shorter than what servers keep theirs for, so that few
+/// requests meet a connection that is just being closed.
+pub const IDLE_KEEP: Duration = Duration::from_secs(15);
+/// Piece in which a file is read while it is sent, bytes.
+pub const SEND_BYTES: usize = 256 << 10;
+/// Pieces that a body of unknown length holds before its sender waits.
+pub const CHANNEL_PIECES: usize = 4;
+/// Reply bodies that are not payload (errors, listings, tokens), bytes.
+pub const DOCUMENT_BYTES: usize = 8 << 20;
