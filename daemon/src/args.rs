@@ -25,6 +25,9 @@ pub enum Command {
     Check(Check),
     /// Show how a running server is.
     Status(Status),
+    /// Have a running server make everything durable and store it now; exit 1 with the reason if
+    /// that fails or takes too long.
+    Flush(Flush),
 }
 
 #[derive(Debug, Group)]
@@ -114,4 +117,17 @@ pub struct Status {
     /// For a program.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Flush {
+    /// The volume's uuid (everything, as without it), or the path of a file in the volume: /a/b.
+    #[arg(value_name = "VOLUME|PATH")]
+    pub what: Option<std::ffi::OsString>,
+    /// Admin address of the server.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2050")]
+    pub admin: SocketAddr,
+    /// Give up waiting after this time [default: 1m]. What was begun goes on.
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Interval>,
 }

@@ -1,6 +1,6 @@
 //! Assembly, bottom-up, in plain sight: store → log → index → files. Also `format` and `check`.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use fs::Volume;
 use headhunter::{Index, IndexConfig};
@@ -41,6 +41,10 @@ pub struct House {
     pub meter: Arc<Metered>,
     pub patience: Option<Retrying>,
     pub class: StoreClass,
+    /// Directory of the journal, with durability `journal`.
+    pub journal: Option<PathBuf>,
+    /// Age at which an open segment is sealed and stored.
+    pub flush_interval: Duration,
     pub index: Index,
     pub volume: Volume,
     pub header: VolumeHeader,
@@ -65,7 +69,7 @@ impl Plan {
     /// Of a command that does its work while no server runs.
     fn offline(
         store: &str,
-        journal: Option<std::path::PathBuf>,
+        journal: Option<PathBuf>,
         memory: Option<Size>,
         may_format: bool,
     ) -> Result<Self, String> {
@@ -92,6 +96,7 @@ impl Plan {
         }
         let Store { objects, meter, patience } = Store::open(&self.store, &disk, &env)?;
         let mut log = self.log_config(objects, disk, env.clone(), pool);
+        let journal = log.journal.clone();
         let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
             Some(header) => header,
             None if self.may_format => new_volume(&log, &*meter).await?,
@@ -105,7 +110,16 @@ impl Plan {
         let volume = Volume::open(index.clone(), owner)
             .await
             .map_err(|e| format!("{}: cannot open the files: {e:?}", self.store))?;
-        Ok(House { meter, patience, class, index, volume, header, env })
+        let flush_interval = self.flush_interval();
+        Ok(House { meter, patience, class, journal, flush_interval, index, volume, header, env })
+    }
+
+    fn flush_interval(&self) -> Duration {
+        let usual = match self.store {
+            StoreUrl::Directory(_) => logseg::AGE_LINKED,
+            _ => logseg::AGE_STREAMED,
+        };
+        self.keeping.destage.age.unwrap_or(usual)
     }
 
     fn log_config(

@@ -69,6 +69,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// The operator's number.
+    pub fn sum(&self) -> u64 {
+        self.index + self.cache + self.unsynced + self.calls
+    }
+
     /// Divides `bytes`.
     pub fn divide(size: Option<Size>) -> Result<Self, String> {
         let bytes = size.map_or(DEFAULT_MEMORY, |s| s.0);
@@ -131,7 +136,7 @@ mod tests {
     fn memory_adds_up() {
         for mib in [64, 100, 512, 4096] {
             let m = Memory::divide(Some(Size(mib << 20))).unwrap();
-            assert_eq!(m.index + m.cache + m.unsynced + m.calls, mib << 20);
+            assert_eq!(m.sum(), mib << 20);
         }
         assert!(Memory::divide(Some(Size(1 << 20))).is_err());
     }

@@ -5,6 +5,7 @@
 //!   esker format STORE     an empty volume
 //!   esker check STORE      are the invariants whole? (server stopped)
 //!   esker status           what a running server says about itself
+//!   esker flush [WHAT]     everything committed is durable and stored, or the reason why not
 //! ```
 //!
 //! It hides nothing: whoever reads [`serve`] has read the architecture.
@@ -13,11 +14,15 @@ mod admin;
 mod args;
 mod build;
 mod config;
+mod figures;
+mod flush;
 mod interval;
 mod keeping;
 mod logging;
 mod mount_line;
+mod prometheus;
 mod request;
+mod screen;
 mod serve;
 mod size;
 mod status;
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
         Command::Format(format) => logging::start(None).and_then(|()| build::format(&format)),
         Command::Check(check) => logging::start(None).and_then(|()| build::check(&check)),
         Command::Status(status) => status::run(&status),
+        Command::Flush(flush) => flush::command(&flush),
     };
     match outcome {
         Ok(code) => code,

@@ -20,14 +20,14 @@ use crate::{
 
 /// Serves until SIGTERM or SIGINT; then answers what runs, makes everything durable, exits 0.
 pub fn run(args: Serve) -> Result<ExitCode, String> {
-    let settings = Settings::of(args)?;
+    let settings = Arc::new(Settings::of(args)?);
     logging::start(settings.trace.as_deref())?;
     let pool = build::pool()?;
     pool.block_on(serve(settings, pool.handle()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), String> {
+async fn serve(settings: Arc<Settings>, pool: &tokio::runtime::Handle) -> Result<(), String> {
     // Asked for first: a signal during recovery must not end the process half way.
     let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
@@ -53,7 +53,13 @@ async fn serve(settings: Settings, pool: &tokio::runtime::Handle) -> Result<(), 
         }
     };
     let tending = tokio::spawn(tend(house.clone()));
-    let serving = tokio::spawn(admin::serve(admin, house.clone(), server.clone()));
+    let shared = admin::Shared {
+        house: house.clone(),
+        server: server.clone(),
+        settings: settings.clone(),
+        since: house.env.clock.monotonic(),
+    };
+    let serving = tokio::spawn(admin::serve(admin, shared));
     announce(server.local_addr(), &settings, &house);
 
     tokio::select! {

@@ -1,7 +1,7 @@
 //! Reading and writing files.
 
 use bytes::Bytes;
-use headhunter::{Intent, Seq};
+use headhunter::{Intent, Seq, seam::TRACE};
 use inode::{Fault, Frame, Inode, Kind, limits};
 
 use crate::{
@@ -69,6 +69,8 @@ impl Volume {
         if data.is_empty() {
             return self.write_nothing(cx, id).await;
         }
+        let bytes = data.len();
+        tracing::debug!(target: TRACE, inode = id.ino, offset, bytes, "write");
         let mut before = None;
         let room = limits::WRITE_BYTES.min(self.index().payload_bytes());
         let (mut at, mut most) = (0, room);
@@ -89,6 +91,7 @@ impl Volume {
                     at = to;
                     if at == data.len() {
                         let wcc = Wcc { before: first, after: wcc.after };
+                        tracing::debug!(target: TRACE, inode = id.ino, seq = seq.0, "written");
                         return Ok(Changed { wcc, seq });
                     }
                     most = room;

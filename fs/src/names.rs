@@ -1,6 +1,6 @@
 //! Names: look up, make, remove, link.
 
-use headhunter::{Intent, Seq, Txn};
+use headhunter::{Intent, Seq, Txn, seam::TRACE};
 use inode::{FileId, Inode, Kind, Slot, Source};
 
 use crate::{
@@ -92,7 +92,10 @@ impl Volume {
             CreateHow::Exclusive(_) => SetAttributes::default(),
         };
         let new = New { kind: Kind::File, rdev: (0, 0), target: b"", set, how: Some(&how) };
-        self.make(cx, dir, name, &new).await
+        tracing::debug!(target: TRACE, directory = dir.ino, "create");
+        let made = self.make(cx, dir, name, &new).await?;
+        tracing::debug!(target: TRACE, inode = made.object.id.ino, seq = made.seq.0, "created");
+        Ok(made)
     }
 
     /// Makes a directory.

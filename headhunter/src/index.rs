@@ -328,6 +328,14 @@ impl Index {
         self.inner.home.sync(seq, mode).await
     }
 
+    /// Waits until everything up to `seq` is durable *and stored*, at once whatever the marks of
+    /// destage say. Ends in every state.
+    ///
+    /// Errors: as [`logseg::Log::flush_through`].
+    pub async fn flush_through(&self, seq: Seq) -> Result<(), LogError> {
+        self.inner.home.flush_through(seq).await
+    }
+
     /// What is remembered of a request (R23).
     pub fn remembered(&self, tag: &RequestTag) -> Option<Remembered> {
         let now = self.inner.wall();

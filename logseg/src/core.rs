@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use swiftclient::{
     ObjectStore,
     disk::{Disk, DiskFile},
-    seam::Env,
+    seam::{Env, TRACE},
 };
 use tokio::sync::Notify;
 
@@ -435,6 +435,9 @@ impl Core {
     fn grew(&self, state: &mut State, added: u64, now: Duration) -> bool {
         state.unsynced += added;
         let first = state.view.appended(added, now);
+        if let (true, Some(open)) = (first, state.view.open()) {
+            tracing::debug!(target: TRACE, segment = %open.id, "segment provisioned");
+        }
         self.dirty.store(state.view.dirty(), Ordering::Relaxed);
         first
     }
@@ -516,6 +519,7 @@ impl Core {
         let added = open.seal();
         open.tell_stream(open.end);
         let id = open.id;
+        tracing::debug!(target: TRACE, segment = %id, bytes = open.end, "segment sealed");
         state.unsynced += added;
         state.view.sealed(added);
         self.dirty.store(state.view.dirty(), Ordering::Relaxed);

@@ -22,6 +22,8 @@ pub(crate) use pace::{Pace, slow_from};
 pub use status::DestageStatus;
 pub(crate) use view::{Ended, Phase, Rules, View, Wake};
 
+use swiftclient::seam::TRACE;
+
 use crate::{
     MARK_AFTER, SegmentId,
     core::{Core, State},
@@ -86,6 +88,9 @@ impl Core {
             }
             state.view.carry_out(&decision, now);
             if decision.seal {
+                if let (Some(Wake::Age), Some(open)) = (decision.reason, state.view.open()) {
+                    tracing::debug!(target: TRACE, segment = %open.id, "timer flush");
+                }
                 self.want_roll(&mut state);
             }
             let spare = self.wants_spare(&state);

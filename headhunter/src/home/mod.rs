@@ -67,6 +67,13 @@ impl Home {
         }
     }
 
+    pub async fn flush_through(&self, seq: Seq) -> Result<(), LogError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Log(log) => log.flush_through(seq).await,
+        }
+    }
+
     pub async fn admit(&self, bytes: u64) -> Result<(), LogError> {
         match self {
             Self::Memory(_) => Ok(()),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use swiftclient::{ObjectName, ObjectWriter, StoreError};
+use swiftclient::{ObjectName, ObjectWriter, StoreError, seam::TRACE};
 
 use crate::{
     ALARM_ATTEMPTS, BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
@@ -252,6 +252,7 @@ impl Core {
     fn note_stored(&self, id: SegmentId) {
         self.counts.stored_segments.fetch_add(1, Ordering::Relaxed);
         let now = self.env.clock.monotonic();
+        tracing::debug!(target: TRACE, segment = %id, "segment stored");
         let mut state = self.lock();
         let Some(segment) = state.chain.find_mut(id) else { return };
         let (file, bytes) = (segment.file.clone(), segment.end);

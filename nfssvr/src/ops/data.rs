@@ -1,7 +1,7 @@
 //! READ, WRITE, COMMIT.
 
 use bytes::Bytes;
-use fs::{FileId, FsError};
+use fs::{FileId, FsError, seam::TRACE};
 
 use crate::{
     call::{Cx, done},
@@ -73,8 +73,9 @@ pub async fn commit(cx: Cx, id: FileId) -> Reply {
         Ok(found) => found,
         Err(failure) => return cx.fail_wcc(&failure),
     };
+    tracing::debug!(target: TRACE, inode = id.ino, seq = seq.0, "flush");
     match cx.durable(seq).await {
-        Ok(()) => {}
+        Ok(()) => tracing::debug!(target: TRACE, inode = id.ino, seq = seq.0, "flushed"),
         // R18: room was settled at WRITE.
         Err(FsError::NoSpc) => return cx.failed(Status::Io),
         Err(error) => return cx.failed(cx.status(error)),
