@@ -62,6 +62,10 @@ pub struct Serve {
     /// Its limit [default: 1GiB].
     #[arg(long, value_name = "SIZE")]
     pub cache_size: Option<Size>,
+    /// A request to a network store on which no byte moves for so long has failed, and is tried
+    /// again [default: 30s].
+    #[arg(long, value_name = "TIME")]
+    pub store_timeout: Option<Interval>,
     /// All caches and buffers together, e.g. 512MiB or 2GiB [default: 512MiB, least 64MiB].
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,

@@ -29,6 +29,8 @@ const POOL_NICE: i32 = 5;
 pub struct Plan {
     pub store: StoreUrl,
     pub keeping: Keeping,
+    /// Of one request to a network store.
+    pub store_timeout: Option<Duration>,
     pub memory: config::Memory,
     pub take_over: bool,
     pub abandon_journal: bool,
@@ -77,6 +79,7 @@ impl Plan {
         Ok(Self {
             keeping: Keeping::decide(&store, Wishes { journal, ..Wishes::default() })?,
             store,
+            store_timeout: None,
             memory: config::Memory::divide(memory)?,
             take_over: false,
             abandon_journal: false,
@@ -94,7 +97,8 @@ impl Plan {
         {
             return Err(format!("{}: no such directory", path.display()));
         }
-        let Store { objects, meter, patience } = Store::open(&self.store, &disk, &env)?;
+        let Store { objects, meter, patience } =
+            Store::open(&self.store, self.store_timeout, &disk, &env)?;
         let mut log = self.log_config(objects, disk, env.clone(), pool);
         let journal = log.journal.clone();
         let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
@@ -211,7 +215,8 @@ pub fn format(args: &args::Format) -> Result<ExitCode, String> {
     pool.block_on(async {
         let env = Env::real();
         let disk = disk()?;
-        let Store { objects, meter, .. } = Store::open(&plan.store, &disk, &env)?;
+        let Store { objects, meter, .. } =
+            Store::open(&plan.store, plan.store_timeout, &disk, &env)?;
         let log = plan.log_config(objects, disk, env, pool.handle());
         match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
             Some(_) => Err(format!("{}: holds a volume already", plan.store)),

@@ -2,7 +2,9 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
+    time::Duration,
 };
 
 use nfssvr::Exports;
@@ -18,6 +20,8 @@ use crate::{
 
 /// Least `memory`, bytes: below it the parts would not have room for one large call each.
 const LEAST_MEMORY: u64 = 64 << 20;
+/// Of one request to a network store: below it a busy one would be asked again for nothing.
+const STORE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 const DEFAULT_MEMORY: u64 = 512 << 20;
 
 /// The file, in TOML. Every key may be absent; an unknown one is refused.
@@ -34,6 +38,7 @@ struct File {
     dirty_budget: Option<Size>,
     cache: Option<PathBuf>,
     cache_size: Option<Size>,
+    store_timeout: Option<Interval>,
     memory: Option<Size>,
     trace: Option<PathBuf>,
     /// Lines as in exports(5).
@@ -47,6 +52,8 @@ pub struct Settings {
     pub nfs: SocketAddr,
     pub admin: SocketAddr,
     pub keeping: Keeping,
+    /// Of one request to a network store; `None`: as the store's own limits say.
+    pub store_timeout: Option<Duration>,
     pub memory: Memory,
     pub take_over: bool,
     pub abandon_journal: bool,
@@ -119,12 +126,24 @@ impl Settings {
             store,
             nfs: args.nfs.or(file.nfs).unwrap_or(local(2049)),
             admin: args.admin.or(file.admin).unwrap_or(local(2050)),
+            store_timeout: store_timeout(args.store_timeout.or(file.store_timeout))?,
             memory: Memory::divide(args.memory.or(file.memory))?,
             take_over: args.take_over,
             abandon_journal: args.abandon_journal,
             trace: args.trace.or(file.trace),
             exports: Exports::parse(&rules).map_err(|e| format!("exports: {e}"))?,
         })
+    }
+}
+
+fn store_timeout(wish: Option<Interval>) -> Result<Option<Duration>, String> {
+    match wish {
+        Some(Interval(time)) if !STORE_TIMEOUT.contains(&time) => {
+            let (least, most) = (Interval(*STORE_TIMEOUT.start()), Interval(*STORE_TIMEOUT.end()));
+            let time = Interval(time);
+            Err(format!("store_timeout {time}: must be from {least} to {most}"))
+        }
+        wish => Ok(wish.map(|Interval(time)| time)),
     }
 }
 
@@ -139,6 +158,14 @@ mod tests {
             assert_eq!(m.sum(), mib << 20);
         }
         assert!(Memory::divide(Some(Size(1 << 20))).is_err());
+    }
+
+    #[test]
+    fn a_time_out_is_neither_rash_nor_endless() {
+        let of = |text: &str| store_timeout(Some(text.parse().unwrap()));
+        assert_eq!(of("5s"), Ok(Some(Duration::from_secs(5))));
+        assert!(of("999ms").is_err() && of("11m").unwrap_err().contains("10m"));
+        assert_eq!(store_timeout(None), Ok(None));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use logseg::{DestageStatus, LogStatus};
+use logseg::{DestageStatus, LogStatus, ReadStatus};
 use nfssvr::Server;
 use serde::Serialize;
 use swiftclient::{StoreClass, Verb, metered};
@@ -25,6 +25,7 @@ pub struct Status {
     pub journal: Option<String>,
     pub flush_interval_ms: u64,
     pub cache: Option<CacheFigures>,
+    pub reads: ReadFigures,
     pub connections: u64,
     pub room: RoomFigures,
     pub log: LogFigures,
@@ -77,10 +78,38 @@ pub struct Requests {
     pub times: metered::Histogram,
 }
 
+/// Of the cache on disk.
 #[derive(Serialize)]
 pub struct CacheFigures {
     pub dir: String,
     pub limit_bytes: u64,
+    pub bytes: u64,
+    pub entries: u64,
+    pub hits: u64,
+    pub misses: u64,
+    pub written: u64,
+    /// Not kept because too much waited to be written.
+    pub dropped: u64,
+    /// Found not to be what was written: thrown away and fetched again.
+    pub rotten: u64,
+    /// Operations that its disk failed.
+    pub failures: u64,
+    pub evicted: u64,
+}
+
+#[derive(Serialize)]
+pub struct ReadFigures {
+    /// Ranged gets sent to the store, and the bytes they asked for.
+    pub gets: u64,
+    pub get_bytes: u64,
+    /// Frames asked for ahead of their readers.
+    pub ahead_frames: u64,
+    /// Answers whose checksums did not hold, asked for once more.
+    pub asked_again: u64,
+    /// Of these, how often the second answer did not hold either: the reader got an error.
+    pub damaged: u64,
+    /// Decoded frames in memory.
+    pub cached_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -100,7 +129,6 @@ pub struct LogFigures {
     pub waiters: u64,
     pub stored_segments: u64,
     pub objects_put: u64,
-    pub cached_bytes: u64,
     pub failure: Option<String>,
 }
 
@@ -167,10 +195,8 @@ impl Status {
             durability: keeping.durability,
             journal: house.journal.as_ref().map(|dir| dir.display().to_string()),
             flush_interval_ms: millis(house.flush_interval),
-            cache: keeping.cache.as_ref().map(|cache| CacheFigures {
-                dir: cache.dir.display().to_string(),
-                limit_bytes: cache.bytes,
-            }),
+            cache: disk_cache(settings, &log_status.reads),
+            reads: reads(&log_status),
             connections: server.counters().connections,
             room: RoomFigures { total_bytes: room.total, free_bytes: room.free },
             log: log(house, &log_status),
@@ -241,9 +267,38 @@ fn log(house: &House, log: &LogStatus) -> LogFigures {
         waiters: log.waiters,
         stored_segments: log.stored_segments,
         objects_put: log.puts,
-        cached_bytes: log.cached_bytes,
         failure: log.failure.clone(),
     }
+}
+
+fn reads(log: &LogStatus) -> ReadFigures {
+    let r = &log.reads;
+    ReadFigures {
+        gets: r.gets,
+        get_bytes: r.get_bytes,
+        ahead_frames: r.ahead_frames,
+        asked_again: r.asked_again,
+        damaged: r.damaged,
+        cached_bytes: log.cached_bytes,
+    }
+}
+
+fn disk_cache(settings: &Settings, reads: &ReadStatus) -> Option<CacheFigures> {
+    let dir = settings.keeping.cache.as_ref()?.dir.display().to_string();
+    let c = reads.disk.clone().unwrap_or_default();
+    Some(CacheFigures {
+        dir,
+        limit_bytes: c.limit,
+        bytes: c.bytes,
+        entries: c.entries,
+        hits: c.hits,
+        misses: c.misses,
+        written: c.written,
+        dropped: c.dropped,
+        rotten: c.rotten,
+        failures: c.failures,
+        evicted: c.evicted,
+    })
 }
 
 fn destage(d: DestageStatus) -> DestageFigures {

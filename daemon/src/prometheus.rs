@@ -41,6 +41,7 @@ pub fn append(text: &mut String, s: &Status) {
     house(&mut page, s);
     log(&mut page, s);
     destage(&mut page, s);
+    reads(&mut page, s);
     index(&mut page, s);
     patience(&mut page, s);
     requests(&mut page, s);
@@ -79,7 +80,6 @@ fn log(page: &mut Page, s: &Status) {
     let help = "Durable in the journal, not yet stored.";
     page.gauge("log_unstored_bytes", help, log.unstored_bytes);
     page.gauge("log_failed", "1: the log takes nothing more.", u8::from(log.failure.is_some()));
-    page.gauge("log_cached_bytes", "Decoded frames in memory.", log.cached_bytes);
     page.counter("journal_syncs_total", "fdatasync calls of the journal.", log.syncs);
     let help = "Flushes that made something durable; each answers all who waited.";
     page.counter("journal_groups_total", help, log.groups);
@@ -114,6 +114,31 @@ fn destage(page: &mut Page, s: &Status) {
         page.sample("destage_wakes_total", &format!("reason=\"{reason}\""), n);
     }
     page.gauge("destage_slowed_writes", "Writes that wait for their slot.", d.slowed);
+}
+
+fn reads(page: &mut Page, s: &Status) {
+    let r = &s.reads;
+    page.counter("read_gets_total", "Ranged gets sent to the store.", r.gets);
+    page.counter("read_get_bytes_total", "Bytes that they asked for.", r.get_bytes);
+    let help = "Frames asked for ahead of their readers.";
+    page.counter("read_ahead_frames_total", help, r.ahead_frames);
+    let help = "Answers whose checksums did not hold, asked for once more.";
+    page.counter("read_asked_again_total", help, r.asked_again);
+    let help = "Corrupt reads: the second answer did not hold either, the reader got an error.";
+    page.counter("read_damaged_total", help, r.damaged);
+    page.gauge("read_cached_bytes", "Decoded frames in memory.", r.cached_bytes);
+    let Some(c) = &s.cache else { return };
+    page.gauge("cache_bytes", "Bytes of the cache on disk.", c.bytes);
+    page.gauge("cache_limit_bytes", "Most bytes of it.", c.limit_bytes);
+    page.gauge("cache_entries", "Entries that can be found in it.", c.entries);
+    page.counter("cache_hits_total", "Entries given.", c.hits);
+    page.counter("cache_misses_total", "Entries asked for and not there.", c.misses);
+    page.counter("cache_written_total", "Entries written.", c.written);
+    let help = "Entries not kept because too much waited to be written.";
+    page.counter("cache_dropped_total", help, c.dropped);
+    page.counter("cache_rotten_total", "Entries that were not what was written.", c.rotten);
+    page.counter("cache_failures_total", "Operations that its disk failed.", c.failures);
+    page.counter("cache_evicted_total", "Slabs removed to make room.", c.evicted);
 }
 
 fn index(page: &mut Page, s: &Status) {

@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use crate::{
-    figures::{Requests, Status},
+    figures::{CacheFigures, Requests, Status},
     interval::Interval,
     keeping::Durability,
     size::Size,
@@ -23,6 +23,10 @@ pub fn draw(s: &Status) -> String {
         let (failed, attempts) = (s.destage.segments.failed, s.destage.attempts);
         row("NOT STORED", format!("{failed} segments, {attempts} tries; the store said: {error}"));
     }
+    if s.reads.damaged > 0 {
+        let n = s.reads.damaged;
+        row("DAMAGED", format!("{n} reads met damage in the store; the log names what and where"));
+    }
     if !s.destage.enabled {
         row("SWITCHED OFF", "nothing is sent to the store".into());
     }
@@ -39,12 +43,13 @@ pub fn draw(s: &Status) -> String {
         );
     }
     if let Some(cache) = &s.cache {
-        row("cache", format!("{}, at most {}", cache.dir, Size(cache.limit_bytes)));
+        row("cache", disk_cache(cache));
     }
     let (free, total) = (Size(s.room.free_bytes), Size(s.room.total_bytes));
     row("room", format!("{free} free of {total}"));
     row("log", log(s));
     row("dirty", dirty(s));
+    row("reads", reads(s));
     let (syncs, waiters) = (s.log.syncs, s.log.waiters);
     row("segments", segments(s));
     row("syncs", format!("{syncs} for {waiters} waiters"));
@@ -104,6 +109,21 @@ fn segments(s: &Status) -> String {
         "{} open, {} sealed, {} storing, {} failed; {} stored so far; wakes: {wakes}",
         n.open, n.sealed, n.storing, n.failed, s.log.stored_segments
     )
+}
+
+fn reads(s: &Status) -> String {
+    let r = &s.reads;
+    let (asked, cached) = (Size(r.get_bytes), Size(r.cached_bytes));
+    format!(
+        "{} gets for {asked}, {} frames ahead, {} asked again; {cached} in memory",
+        r.gets, r.ahead_frames, r.asked_again
+    )
+}
+
+fn disk_cache(c: &CacheFigures) -> String {
+    let (bytes, limit) = (Size(c.bytes), Size(c.limit_bytes));
+    let per_cent = c.hits * 100 / (c.hits + c.misses).max(1);
+    format!("{}: {bytes} of {limit}, {} hits ({per_cent} %), {} rotten", c.dir, c.hits, c.rotten)
 }
 
 fn requests(out: &mut String, s: &Status) {

@@ -38,6 +38,7 @@ async fn serve(settings: Arc<Settings>, pool: &tokio::runtime::Handle) -> Result
     let plan = Plan {
         store: settings.store.clone(),
         keeping: settings.keeping.clone(),
+        store_timeout: settings.store_timeout,
         memory: settings.memory,
         take_over: settings.take_over,
         abandon_journal: settings.abandon_journal,

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use logseg::VolumeHeader;
@@ -32,7 +33,13 @@ pub struct Store {
 
 impl Store {
     /// Opens `url`. Nothing is written but the directory of a directory store.
-    pub fn open(url: &StoreUrl, disk: &Arc<dyn Disk>, env: &Env) -> Result<Self, String> {
+    /// `timeout` is that of one request to a network store.
+    pub fn open(
+        url: &StoreUrl,
+        timeout: Option<Duration>,
+        disk: &Arc<dyn Disk>,
+        env: &Env,
+    ) -> Result<Self, String> {
         let bare: Arc<dyn ObjectStore> = match url {
             StoreUrl::Memory => Arc::new(Memory::new()),
             StoreUrl::Directory(path) => {
@@ -47,8 +54,10 @@ impl Store {
         };
         let remote = matches!(url, StoreUrl::S3 { .. } | StoreUrl::Swift { .. });
         let meter = Arc::new(Metered::new(bare, env));
-        let patience = remote
-            .then(|| Retrying::new(meter.clone(), Policy::default(), env).on_disk(disk.clone()));
+        let usual = Policy::default();
+        let policy = Policy { attempt: timeout.or(usual.attempt), ..usual };
+        let patience =
+            remote.then(|| Retrying::new(meter.clone(), policy, env).on_disk(disk.clone()));
         let objects: Arc<dyn ObjectStore> = match &patience {
             Some(patience) => Arc::new(patience.clone()),
             None => meter.clone(),
