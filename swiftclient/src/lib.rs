@@ -1,7 +1,7 @@
 //! Objects by name, and what the store truthfully said about them.
 //!
-//! The lowest storey. It puts, gets, lists and deletes whole objects, in a directory or in memory
-//! (Swift and S3 come later), and it holds the *seams*: the only doors through which this workspace
+//! The lowest storey. It puts, gets, lists and deletes whole objects, in a directory, in memory or
+//! on Swift (S3 comes later), and it holds the *seams*: the only doors through which this workspace
 //! reaches a disk, a clock, dice or a thread.
 //!
 //! It must never know: segments, records, inodes, protocols.
@@ -27,6 +27,7 @@ pub mod racy;
 pub mod retrying;
 pub mod seam;
 mod store;
+pub mod swift;
 mod verb;
 
 pub use directory::Directory;
@@ -38,4 +39,5 @@ pub use name::ObjectName;
 pub use probe::Classed;
 pub use retrying::Retrying;
 pub use store::{Capacity, ObjectInfo, ObjectStore, ObjectWriter, StoreClass, StoreFuture};
+pub use swift::Swift;
 pub use verb::Verb;

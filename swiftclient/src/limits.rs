@@ -33,3 +33,17 @@ pub const SEND_BYTES: usize = 256 << 10;
 pub const CHANNEL_PIECES: usize = 4;
 /// Reply bodies that are not payload (errors, listings, tokens), bytes.
 pub const DOCUMENT_BYTES: usize = 8 << 20;
+/// Longest wait that a store's Retry-After is believed.
+pub const RETRY_AFTER_MOST: Duration = Duration::from_secs(300);
+/// A Swift token is renewed this long before it ends, or a tenth of its life where that is less.
+pub const SWIFT_TOKEN_MARGIN: Duration = Duration::from_secs(300);
+/// Names asked for in one listing of a Swift container.
+pub const SWIFT_LIST_NAMES: usize = 10_000;
+/// One page of such a listing, bytes: 10,000 rows of JSON with names of 770 bytes.
+pub const SWIFT_LIST_BYTES: usize = 16 << 20;
+/// Names in one bulk delete of Swift. It answers when all are done: so few that this is soon.
+pub const SWIFT_BULK_DELETES: usize = 1000;
+/// Single DELETEs under way at once, where a Swift store knows no bulk delete.
+pub const SWIFT_DELETES_AT_ONCE: usize = 8;
+/// Longest object, or part of one, that one `get` of a Swift store gives, bytes.
+pub const SWIFT_GET_BYTES: u64 = 1 << 30;

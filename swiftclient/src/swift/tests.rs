@@ -1,0 +1,11 @@
+mod bulk;
+mod config;
+mod delete;
+mod fake;
+mod keystone;
+mod listing;
+mod place;
+mod put;
+mod read;
+mod stream;
+mod token;
