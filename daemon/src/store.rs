@@ -8,8 +8,8 @@ use std::{
 
 use logseg::VolumeHeader;
 use swiftclient::{
-    Directory, Memory, Metered, ObjectStore, Retrying, StoreClass, StoreError, disk::Disk, probe,
-    retrying::Policy, seam::Env,
+    Directory, Memory, Metered, ObjectStore, Retrying, StoreClass, StoreError, Swift, disk::Disk,
+    probe, retrying::Policy, seam::Env, swift::SwiftConfig,
 };
 
 use crate::store_url::StoreUrl;
@@ -48,7 +48,13 @@ impl Store {
                 refuse_foreign(&path)?;
                 Arc::new(Directory::create(disk.clone(), path, env).map_err(|e| e.to_string())?)
             }
-            StoreUrl::S3 { .. } | StoreUrl::Swift { .. } => {
+            StoreUrl::Swift { container, prefix } => {
+                let variable = |name: &str| std::env::var(name).ok();
+                let config = SwiftConfig::from_env(variable, container, prefix);
+                let swift = config.and_then(|config| Swift::new(&config, env));
+                Arc::new(swift.map_err(|e| format!("{url}: {e}"))?.on_disk(disk.clone()))
+            }
+            StoreUrl::S3 { .. } => {
                 return Err(format!("{url}: this build cannot reach network stores"));
             }
         };
