@@ -86,8 +86,9 @@ pub const DIRTY_BUDGET_BYTES: u64 = 1 << 30;
 pub const DESTAGE_START_SHARE: u64 = 50;
 /// ... and pauses at this share, per cent.
 pub const DESTAGE_STOP_SHARE: u64 = 45;
-/// The high mark is at most this many segments, whatever the budget.
-pub const DESTAGE_START_SEGMENTS: u64 = 2;
+/// The high mark is at most this many half segments, whatever the budget: two full segments pass
+/// it, one does not.
+pub const DESTAGE_START_HALVES: u64 = 3;
 /// Puts that may be under way at the same time, however small the budget is.
 pub const PARALLEL_LEAST: usize = 2;
 /// An open segment's bytes begin to travel when there are so many of them (R13), bytes.

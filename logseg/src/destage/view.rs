@@ -24,7 +24,7 @@ use std::{collections::VecDeque, time::Duration};
 use crate::{
     DESTAGE_WINDOW, SegmentId,
     limits::{
-        DESTAGE_START_SEGMENTS, DESTAGE_START_SHARE, DESTAGE_STOP_SHARE, PARALLEL_LEAST,
+        DESTAGE_START_HALVES, DESTAGE_START_SHARE, DESTAGE_STOP_SHARE, PARALLEL_LEAST,
         STREAM_FROM_BYTES, STREAM_SEAL_AFTER,
     },
 };
@@ -261,10 +261,12 @@ impl View {
         let mut free = self.parallel().saturating_sub(self.in_flight);
         for unit in self.units.iter().take(DESTAGE_WINDOW as usize + 1) {
             let due = match unit.phase {
-                Phase::Failed => self.held_back(unit, now).unwrap_or(Ok(Wake::Retry)),
-                Phase::Sealed if unit.ready && !unit.flies() => {
-                    self.held_back(unit, now).unwrap_or_else(|| self.due(unit, now))
+                Phase::Failed | Phase::Sealed
+                    if unit.attempts > 0 && !unit.flies() && unit.ready =>
+                {
+                    if unit.not_before > now { Err(unit.not_before) } else { Ok(Wake::Retry) }
                 }
+                Phase::Sealed if unit.ready && !unit.flies() => self.due(unit, now),
                 _ => continue,
             };
             match due {
@@ -280,10 +282,6 @@ impl View {
                 Err(_) => {}
             }
         }
-    }
-
-    fn held_back(&self, unit: &Unit, now: Duration) -> Option<Result<Wake, Duration>> {
-        (unit.not_before > now).then_some(Err(unit.not_before))
     }
 
     /// Why a sealed unit is to be stored now, or when it will be.
@@ -369,7 +367,7 @@ impl View {
 
     fn start_mark(&self) -> u64 {
         let share = self.budget / 100 * DESTAGE_START_SHARE;
-        share.min(DESTAGE_START_SEGMENTS * self.rules.segment)
+        share.min(self.rules.segment / 2 * DESTAGE_START_HALVES)
     }
 
     fn stop_mark(&self) -> u64 {

@@ -1,1 +1,90 @@
+use super::*;
 
+const S: Duration = Duration::from_secs(1);
+const BUDGET: u64 = 1_000_000_000;
+const FLYING: u64 = 40_000_000;
+
+fn at(per_cent: u64) -> Level {
+    Level { dirty: BUDGET / 100 * per_cent, budget: BUDGET, flying: FLYING }
+}
+
+/// A pace that has measured 20 MB/s until second 100.
+fn measured() -> Pace {
+    let mut pace = Pace::default();
+    pace.begins(Duration::ZERO);
+    for second in 1..=100 {
+        pace.stored(20_000_000, second * S);
+    }
+    pace
+}
+
+fn allowed(per_cent: u64) -> f64 {
+    let now = 100 * S;
+    measured().allowed(&at(per_cent), now).unwrap_or(0.0) / 20e6
+}
+
+#[test]
+fn the_rate_falls_smoothly_from_sixty_per_cent_and_meets_the_drain_at_seventy_five() {
+    assert!((measured().drain.rate - 20e6).abs() < 1e3);
+    assert!((allowed(75) - 1.0).abs() < 1e-3);
+    assert!((allowed(59) - RATE_MOST).abs() < 1e-9);
+    let rates: Vec<f64> = (60..=100).map(allowed).collect();
+    assert!(rates.is_sorted_by(|a, b| a >= b), "{rates:?}");
+    // Row 4-15: no cliff. Beyond the first per cent a step of one changes the rate by less than 3.
+    for (n, pair) in rates[2..39].windows(2).enumerate() {
+        assert!(pair[0] / pair[1] < 3.0, "{} %: {pair:?}", n + 62);
+    }
+    assert_eq!(measured().allowed(&at(100), 100 * S), None);
+    assert_eq!(measured().allowed(&at(120), 100 * S), None);
+}
+
+#[test]
+fn slots_are_given_in_order_and_each_takes_its_bytes_worth_of_time() {
+    let mut pace = measured();
+    let now = 100 * S;
+    pace.slot = now;
+    let tickets: Vec<u64> = (0..3).map(|_| pace.enter().0).collect();
+    // 2 MB at 20 MB/s.
+    let due = now + Duration::from_millis(100);
+    assert_eq!(pace.ask(tickets[1], 2_000_000, &at(75), now), Slot::Later);
+    let Slot::At(first) = pace.ask(tickets[0], 2_000_000, &at(75), now) else { panic!() };
+    assert!(first.abs_diff(due) < Duration::from_millis(2), "{first:?}");
+    assert_eq!(pace.ask(tickets[0], 2_000_000, &at(75), first), Slot::Now);
+    pace.leave(tickets[0]);
+    // Who gives up gives his turn away, and takes no time.
+    pace.leave(tickets[1]);
+    let Slot::At(third) = pace.ask(tickets[2], 2_000_000, &at(75), first) else { panic!() };
+    assert!(third.abs_diff(first + Duration::from_millis(100)) < Duration::from_millis(5));
+    assert_eq!(pace.ask(tickets[2], 2_000_000, &at(100), third), Slot::Later);
+    assert!(!pace.is_free(&at(10)));
+    pace.leave(tickets[2]);
+    assert!(pace.is_free(&at(60)) && !pace.is_free(&at(61)));
+}
+
+#[test]
+fn the_next_in_the_queue_is_told() {
+    let mut pace = measured();
+    let (first, told_first) = pace.enter();
+    let (_, told_second) = pace.enter();
+    pace.leave(first);
+    let is_told = |notify: &Notify| {
+        use futures_util::FutureExt;
+        notify.notified().now_or_never().is_some()
+    };
+    assert!(is_told(&told_second));
+    assert!(!is_told(&told_first));
+    pace.stored(1, 100 * S);
+    assert!(is_told(&told_second));
+}
+
+#[test]
+fn a_store_that_goes_silent_slows_the_writers_before_anything_fails() {
+    let pace = measured();
+    let level = at(75);
+    let rate = |seconds| pace.allowed(&level, seconds * S).unwrap_or(0.0);
+    // As expected for two seconds; then less and less.
+    assert!(rate(102) >= 20e6);
+    assert!(rate(110) < 8e6);
+    assert!(rate(200) < 2e6);
+    assert!(rate(10_000) > 1e5, "the rest of the budget is there to be used");
+}
