@@ -29,9 +29,9 @@ use crate::limits::{SLOW_FROM_SHARE, SLOW_SETTLES_SHARE};
 
 /// Taken for granted before anything was measured, bytes per second.
 const RATE_AT_FIRST: f64 = 64e6;
-/// A store that takes nothing is taken to take this, bytes per second: the rest of the budget is
+/// A store that takes nothing is taken to take the budget in this time, seconds: the rest of it is
 /// there to be used.
-const RATE_LEAST: f64 = 1e6;
+const SLOWEST_SECS: f64 = 600.0;
 /// Rates are measured over at least this ...
 const SAMPLE: Duration = Duration::from_secs(1);
 /// ... and older samples fade with this time constant, seconds.
@@ -101,11 +101,11 @@ impl Drain {
     }
 
     /// The rate, lower where nothing has come for longer than it says.
-    fn rate(&self, flying: u64, now: Duration) -> f64 {
+    fn rate(&self, level: &Level, now: Duration) -> f64 {
         let rate = if self.rate > 0.0 { self.rate } else { RATE_AT_FIRST };
         let silent = now.saturating_sub(self.last).as_secs_f64();
-        let at_most = if silent > 0.0 { float(flying) / silent } else { f64::MAX };
-        rate.min(at_most).max(RATE_LEAST)
+        let at_most = if silent > 0.0 { float(level.flying) / silent } else { f64::MAX };
+        rate.min(at_most).max(float(level.budget) / SLOWEST_SECS)
     }
 }
 
@@ -172,6 +172,9 @@ impl Pace {
         if self.queue.front().is_none_or(|(first, _)| *first != ticket) {
             return Slot::Later;
         }
+        if level.dirty > 0 && level.dirty + bytes > level.budget {
+            return Slot::Later;
+        }
         let Some(rate) = self.allowed(level, now) else { return Slot::Later };
         let due = self.slot.saturating_add(Duration::from_secs_f64(float(bytes) / rate));
         if due > now {
@@ -186,7 +189,7 @@ impl Pace {
         if level.dirty >= level.budget {
             return None;
         }
-        let drain = self.drain.rate(level.flying, now);
+        let drain = self.drain.rate(level, now);
         let (from, settles) = (float(SLOW_FROM_SHARE) / 100.0, float(SLOW_SETTLES_SHARE) / 100.0);
         // What has arrived of the segments on their way is told only when they are whole: without
         // this guess the level would saw by a segment or by several.

@@ -3,7 +3,9 @@
 mod basic;
 mod countdown;
 mod crash;
+mod destage;
 mod failures;
+mod far;
 mod plain;
 mod recovering;
 mod world;

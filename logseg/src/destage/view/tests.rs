@@ -337,7 +337,7 @@ fn sealed_bytes_start_at_the_high_mark_and_stop_at_the_low_one() {
     let small = Rules { segment: 1 << 30, ..rules() };
     let mut world = World::new(small, 20 << 20);
     let piece = 1 << 20;
-    let mut seal = |world: &mut World| {
+    let seal = |world: &mut World| {
         world.view.appended(piece, world.now);
         world.roll();
         world.event(Event::Durable);
