@@ -47,3 +47,22 @@ pub const SWIFT_BULK_DELETES: usize = 1000;
 pub const SWIFT_DELETES_AT_ONCE: usize = 8;
 /// Longest object, or part of one, that one `get` of a Swift store gives, bytes.
 pub const SWIFT_GET_BYTES: u64 = 1 << 30;
+/// A source of credentials does not answer, or no byte moves.
+pub const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// A credentials file, or the answer of a service that hands them out, bytes.
+pub const CREDENTIAL_BYTES: usize = 1 << 20;
+/// Credentials are renewed so long before they expire.
+pub const RENEWAL_LEAD: Duration = Duration::from_secs(180);
+/// What one streaming put may keep until its end, bytes.
+pub const STREAM_BYTES: u64 = 256 << 20;
+/// Names in one page of a listing, and in one DeleteObjects (Amazon S3 API Reference).
+pub const S3_PAGE: usize = 1000;
+/// Single deletions at a time, where a store has no DeleteObjects.
+pub const SINGLE_DELETES: usize = 16;
+/// The error document of a refusal, bytes.
+pub const ERROR_BYTES: usize = 64 << 10;
+/// The first object of this size or more on an S3 store is followed by the trial of its checksums,
+/// which saves their MD5 to all later ones, bytes.
+pub const TRIAL_BYTES: u64 = 256 << 10;
+/// Time between two tries to renew credentials that still hold.
+pub const RENEWAL_PAUSE: Duration = Duration::from_secs(10);

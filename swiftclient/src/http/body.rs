@@ -99,7 +99,7 @@ impl Body {
     }
 
     /// The same body once more, where it can be sent again.
-    pub(super) fn again(&self) -> Option<Self> {
+    pub(crate) fn again(&self) -> Option<Self> {
         match self {
             Self::Empty => Some(Self::Empty),
             Self::Pieces(pieces) => Some(Self::Pieces(pieces.clone())),
