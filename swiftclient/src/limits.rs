@@ -42,7 +42,7 @@ pub const SWIFT_LIST_NAMES: usize = 10_000;
 /// One page of such a listing, bytes: 10,000 rows of JSON with names of 770 bytes.
 pub const SWIFT_LIST_BYTES: usize = 16 << 20;
 /// Names in one bulk delete of Swift. It answers when all are done: so few that this is soon.
-pub const SWIFT_BULK_DELETES: usize = 1000;
+pub const SWIFT_BULK_DELETES: usize = 500;
 /// Single DELETEs under way at once, where a Swift store knows no bulk delete.
 pub const SWIFT_DELETES_AT_ONCE: usize = 8;
 /// Longest object, or part of one, that one `get` of a Swift store gives, bytes.

@@ -81,8 +81,15 @@ impl Containers {
             Err(StoreError::Denied { reason, .. }) if reason.starts_with("403") => return Ok(()),
             Err(e) => return Err(e),
         }
+        // It may have been made though nobody said so; to make it again is harmless.
+        let harmless = |error| match error {
+            StoreError::Unknown { what, reason } => {
+                StoreError::Unavailable { what, reason, retry_after: None }
+            }
+            other => other,
+        };
         let ask = Ask::new(Method::PUT, container, "");
-        let reply = session.call(&ask, || Body::Empty, DOCUMENT_BYTES).await?;
+        let reply = session.call(&ask, || Body::Empty, DOCUMENT_BYTES).await.map_err(harmless)?;
         match reply.status().as_u16() {
             200..=299 => {
                 self.known.lock().insert(container.to_owned());
@@ -96,13 +103,7 @@ impl Containers {
                     refusal::said(reply.body())
                 ),
             }),
-            // It may have been made; to make it again is harmless.
-            _ => match refusal::sorted(ask.what(), ask.doing, &reply) {
-                StoreError::Unknown { what, reason } => {
-                    Err(StoreError::Unavailable { what, reason, retry_after: None })
-                }
-                other => Err(other),
-            },
+            _ => Err(harmless(refusal::sorted(ask.what(), ask.doing, &reply))),
         }
     }
 }

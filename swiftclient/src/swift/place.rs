@@ -1,5 +1,5 @@
 //! Which container holds which object, and under what name: pure functions, and their inverse
-//! (`docs/format.md` §1.2 has them for a second implementation).
+//! (`docs/format.md` §1.1 has them for a second implementation).
 //!
 //! Swift keeps one SQLite database per container, and every PUT is a row in it: past a million rows
 //! it grows slow, and rows that arrive in ascending order all fall on the last of its shards. So

@@ -75,6 +75,14 @@ impl Writer {
         })
     }
 
+    /// An earlier write failed.
+    fn over(&self) -> StoreError {
+        StoreError::Invalid {
+            what: format!("put {}", self.name),
+            reason: "a write failed: the object is sent again by a new writer".into(),
+        }
+    }
+
     /// The answer that ended the request, in the words of a store; `whole`: all was sent.
     async fn ended(&mut self, whole: bool) -> Result<(), StoreError> {
         let what = format!("put {}", self.name);
@@ -122,13 +130,7 @@ impl Writer {
 impl ObjectWriter for Writer {
     fn write(&mut self, piece: Bytes) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            let Some(sender) = &self.sender else {
-                return Err(StoreError::Invalid {
-                    what: format!("write {}", self.name),
-                    reason: "an earlier write failed: the object is sent again by a new writer"
-                        .into(),
-                });
-            };
+            let Some(sender) = &self.sender else { return Err(self.over()) };
             if !self.answer.0.is_finished() {
                 self.printing.add(&piece);
                 if sender.send(piece).await.is_ok() {
@@ -146,10 +148,8 @@ impl ObjectWriter for Writer {
 
     fn finish(mut self: Box<Self>) -> StoreFuture<'static, ()> {
         Box::pin(async move {
-            let whole = match self.sender.take() {
-                Some(sender) => sender.finish().await.is_ok(),
-                None => false,
-            };
+            let Some(sender) = self.sender.take() else { return Err(self.over()) };
+            let whole = sender.finish().await.is_ok();
             self.ended(whole).await
         })
     }

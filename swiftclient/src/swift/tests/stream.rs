@@ -98,7 +98,7 @@ async fn broken_it_says_so_and_the_whole_is_sent_again() {
         assert!([kind, Unavailable].contains(&error.kind()), "{status}: {error}");
         let again = writer.write(piece()).await.unwrap_err();
         assert_eq!(again.kind(), ErrorKind::Invalid, "{again}");
-        drop(writer);
+        assert_eq!(writer.finish().await.unwrap_err().kind(), ErrorKind::Invalid);
     }
     fake.world.lock().early = None;
     fake.rule(|_| None);
