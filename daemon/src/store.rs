@@ -50,9 +50,11 @@ impl Store {
             }
             StoreUrl::Swift { container, prefix } => {
                 let variable = |name: &str| std::env::var(name).ok();
-                let config = SwiftConfig::from_env(variable, container, prefix);
-                let swift = config.and_then(|config| Swift::new(&config, env));
-                Arc::new(swift.map_err(|e| format!("{url}: {e}"))?.on_disk(disk.clone()))
+                let failed = |e: StoreError| format!("{url}: {e}");
+                let mut config =
+                    SwiftConfig::from_env(variable, container, prefix).map_err(failed)?;
+                config.idle_timeout = timeout.unwrap_or(config.idle_timeout);
+                Arc::new(Swift::new(&config, env).map_err(failed)?.on_disk(disk.clone()))
             }
             StoreUrl::S3 { .. } => {
                 return Err(format!("{url}: this build cannot reach network stores"));

@@ -12,12 +12,12 @@
 //!    not show them.
 //! 2. What is missing is named, with what it would have been for.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use url::Url;
 
 use super::place::Layout;
-use crate::StoreError;
+use crate::{StoreError, limits::IDLE_TIMEOUT};
 
 /// Text that is not shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -119,6 +119,8 @@ pub struct SwiftConfig {
     pub storage_url: Option<Url>,
     /// `OS_CACERT`: certificates trusted besides the machine's own.
     pub extra_ca: Option<PathBuf>,
+    /// A request on which no byte moves for so long has failed.
+    pub idle_timeout: Duration,
 }
 
 /// Variables, by name; an empty one counts as not set.
@@ -272,6 +274,7 @@ impl SwiftConfig {
             auth: variables.auth()?,
             storage_url: variables.url("OS_STORAGE_URL")?,
             extra_ca: variables.get("OS_CACERT").map(PathBuf::from),
+            idle_timeout: IDLE_TIMEOUT,
         })
     }
 }

@@ -154,6 +154,7 @@ impl Session {
         let http = HttpConfig {
             extra_ca: config.extra_ca.clone(),
             ca_setting: "OS_CACERT",
+            idle_timeout: config.idle_timeout,
             ..HttpConfig::default()
         };
         Ok(Self {
