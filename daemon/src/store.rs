@@ -8,8 +8,8 @@ use std::{
 
 use logseg::VolumeHeader;
 use swiftclient::{
-    Directory, Memory, Metered, ObjectStore, Retrying, StoreClass, StoreError, Swift, disk::Disk,
-    probe, retrying::Policy, seam::Env, swift::SwiftConfig,
+    Directory, Memory, Metered, ObjectStore, Retrying, S3, S3Config, StoreClass, StoreError, Swift,
+    disk::Disk, probe, retrying::Policy, seam::Env, swift::SwiftConfig,
 };
 
 use crate::store_url::StoreUrl;
@@ -56,8 +56,11 @@ impl Store {
                 config.idle_timeout = timeout.unwrap_or(config.idle_timeout);
                 Arc::new(Swift::new(&config, env).map_err(failed)?.on_disk(disk.clone()))
             }
-            StoreUrl::S3 { .. } => {
-                return Err(format!("{url}: this build cannot reach network stores"));
+            StoreUrl::S3 { bucket, prefix } => {
+                let variable = |name: &str| std::env::var(name).ok();
+                let config = S3Config::from_env(variable, bucket, prefix);
+                let s3 = config.and_then(|config| S3::new(config, env));
+                Arc::new(s3.map_err(|e| format!("{url}: {e}"))?.on_disk(disk.clone()))
             }
         };
         let remote = matches!(url, StoreUrl::S3 { .. } | StoreUrl::Swift { .. });

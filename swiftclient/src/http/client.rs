@@ -83,8 +83,13 @@ impl HttpClient {
         may_reuse: bool,
     ) -> Result<Reply, HttpError> {
         let connection = self.pool.lend(target, may_reuse).await?;
+        let empty = body.is_empty();
         let (outgoing, progress) = Outgoing::new(body);
-        let request = wire_request(head, outgoing)?;
+        let mut request = wire_request(head, outgoing)?;
+        // hyper leaves it away where there is nothing to send; some servers then answer 411.
+        if empty && [Method::PUT, Method::POST].contains(&head.method) {
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let (written, replied) = (connection.moved.written(), connection.moved.replied());
         let mut flow = Flow { connection, progress, idle_timeout: self.idle_timeout };
         let answer = flow.connection.sender.send_request(request);

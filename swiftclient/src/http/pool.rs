@@ -191,9 +191,9 @@ impl Pool {
         for address in addresses {
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(tcp)) => return Ok(tcp),
-                Ok(Err(e)) => last = io::Error::new(e.kind(), format!("{address}: {e}")),
+                Ok(Err(e)) => last = e,
                 Err(_) => {
-                    let reason = format!("{address}: no connection within {share:?}");
+                    let reason = format!("{address} does not answer within {share:?}");
                     last = io::Error::new(io::ErrorKind::TimedOut, reason);
                 }
             }

@@ -187,7 +187,7 @@ async fn recorder(until: &'static [u8]) -> (Server, tokio::sync::mpsc::Unbounded
             // Nothing at all where the client gave up before its head had left.
             let (head, mut seen) = head(&mut tcp).await.unwrap_or_default();
             let mut piece = vec![0; 1 << 16];
-            while !seen.ends_with(until) {
+            while ![head.as_bytes(), &seen].concat().ends_with(until) {
                 match tcp.read(&mut piece).await {
                     Ok(0) | Err(_) => break,
                     Ok(n) => seen.extend_from_slice(&piece[..n]),
@@ -211,6 +211,20 @@ async fn pieces_are_one_body_of_known_length() {
     let seen = String::from_utf8(seen.recv().await.unwrap()).unwrap();
     assert!(seen.contains("content-length: 17\r\n"), "{seen}");
     assert!(seen.ends_with("\r\n\r\none, two, the end"), "{seen}");
+}
+
+#[tokio::test]
+async fn an_empty_body_has_a_length_too() {
+    let (server, mut seen) = recorder(b"\r\n\r\n").await;
+    let head = |seen: Vec<u8>| String::from_utf8(seen).unwrap();
+    for body in [Body::Empty, Body::Pieces(vec![Bytes::new()])] {
+        client().call(server.request(Method::PUT, body), 100).await.unwrap();
+        let seen = head(seen.recv().await.unwrap());
+        assert_eq!(seen.matches("content-length: 0\r\n").count(), 1, "{seen}");
+    }
+    client().call(server.get(), 100).await.unwrap();
+    let seen = head(seen.recv().await.unwrap());
+    assert!(!seen.contains("content-length"), "{seen}");
 }
 
 #[tokio::test]
