@@ -37,7 +37,7 @@ const SLOTS: usize = 1024;
 pub struct ReadAhead {
     /// Asked for ahead.
     pub asked: u64,
-    /// Of these, read.
+    /// Of these, read, or left behind by a reader who went on.
     pub used: u64,
     /// Of these, given up: their reader went elsewhere. The rest is still ahead of its reader.
     pub wasted: u64,
@@ -217,7 +217,8 @@ impl File {
     /// Adds a read to the run that it touches, or begins one; gives that run, which is
     /// the last one now.
     fn join(&mut self, read: &Read, tick: u64, done: &mut ReadAhead) -> Run {
-        let touches = |r: &Run| read.from <= r.end && read.to >= r.start;
+        // Among frames that were asked for ahead, order says nothing any more.
+        let touches = |r: &Run| read.from <= r.ahead && read.to >= r.start;
         let mut new =
             Run { start: read.from, end: read.to, ahead: 0, window: 0, reads: 0, used: tick };
         let (mut known, mut before) = (0, 0);

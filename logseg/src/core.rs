@@ -282,7 +282,7 @@ impl Core {
         let epoch = birth.epoch;
         let core = Arc::new_cyclic(|weak: &Weak<Self>| {
             let disk = config.open_disk_cache(header.uuid);
-            let shelf = if disk.is_some() { config.cache_bytes / 8 } else { 0 };
+            let shelf = if disk.is_some() { config.disk_cache_memory() } else { 0 };
             let reader = Reader::new(
                 config.store.clone(),
                 Arc::new(Window(weak.clone())),

@@ -105,6 +105,8 @@ struct Inner {
     /// Most bytes of all files, and of one slab.
     limit: u64,
     slab_limit: u64,
+    /// Most bytes that wait to be written.
+    queue_limit: usize,
     shelf: Mutex<Shelf>,
     queue: Mutex<Queue>,
     counts: Counts,
@@ -129,7 +131,8 @@ impl Drop for Wake {
 }
 
 impl DiskCache {
-    /// Opens the cache of `volume`; `memory` limits its shelf, bytes. `None`, and a line in the
+    /// Opens the cache of `volume`; `memory` limits its shelf and
+    /// its queue together, bytes. `None`, and a line in the
     /// log, where it cannot be used: a server works without a cache.
     pub(crate) fn open(
         config: &DiskCacheConfig,
@@ -182,7 +185,7 @@ impl DiskCache {
             return;
         }
         let mut queue = inner.queue.lock();
-        if queue.bytes + entry.len() > DISK_CACHE_QUEUE_BYTES {
+        if queue.bytes + entry.len() > inner.queue_limit {
             inner.counts.dropped.fetch_add(1, Relaxed);
             return;
         }
@@ -229,12 +232,17 @@ impl DiskCache {
 }
 
 impl LogConfig {
-    /// The cache that is configured, if it can be used. Its shelf takes an eighth of the frames'
-    /// share of memory.
+    /// What a disk cache takes of the frames' share of memory, bytes: half for its shelf, half for
+    /// its queue.
+    pub(crate) fn disk_cache_memory(&self) -> u64 {
+        self.cache_bytes / 8
+    }
+
+    /// The cache that is configured, if it can be used.
     pub(crate) fn open_disk_cache(&self, volume: [u8; 16]) -> Option<DiskCache> {
         let config = self.disk_cache.as_ref()?;
         let (disk, env) = (self.disk.clone(), self.env.clone());
-        DiskCache::open(config, disk, env, &self.pool, volume, self.cache_bytes / 8)
+        DiskCache::open(config, disk, env, &self.pool, volume, self.disk_cache_memory())
     }
 }
 
@@ -290,11 +298,14 @@ impl Inner {
         if !lock.try_lock().map_err(|e| failed("lock it", e))? {
             return Err("another server uses it".to_owned());
         }
-        let most = usize::try_from(memory / DISK_CACHE_ENTRY_MEMORY).unwrap_or(usize::MAX);
+        let half = memory / 2;
+        let most = usize::try_from(half / DISK_CACHE_ENTRY_MEMORY).unwrap_or(usize::MAX);
+        let queue_limit = usize::try_from(half).unwrap_or(usize::MAX);
         let inner = Self {
             slab_limit: (config.bytes / DISK_CACHE_SLABS)
                 .clamp(DISK_CACHE_SLAB_LEAST_BYTES, DISK_CACHE_SLAB_MOST_BYTES),
             limit: config.bytes,
+            queue_limit: queue_limit.clamp(DISK_CACHE_QUEUE_LEAST_BYTES, DISK_CACHE_QUEUE_BYTES),
             disk,
             env,
             dir,
@@ -368,4 +379,4 @@ fn slab_number(name: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -54,8 +54,11 @@ pub const DISK_CACHE_SLABS: u64 = 32;
 pub const DISK_CACHE_SLAB_LEAST_BYTES: u64 = 4 << 20;
 /// Largest slab, bytes.
 pub const DISK_CACHE_SLAB_MOST_BYTES: u64 = 2 << 30;
-/// Most bytes that wait to be written to the disk cache.
-pub const DISK_CACHE_QUEUE_BYTES: usize = 8 << 20;
+/// Most bytes that wait to be written to the disk cache; at most a sixteenth of the frames' share
+/// of memory.
+pub const DISK_CACHE_QUEUE_BYTES: usize = 16 << 20;
+/// And so much even where memory is short.
+pub const DISK_CACHE_QUEUE_LEAST_BYTES: usize = 512 << 10;
 /// Memory that one entry of the disk cache takes on its shelf, bytes, roughly.
 pub const DISK_CACHE_ENTRY_MEMORY: u64 = 96;
 /// Records looked at in one go when the disk cache finds its entries again.

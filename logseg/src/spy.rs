@@ -40,6 +40,8 @@ pub(crate) struct Spy {
     pub faults: Arc<Mutex<VecDeque<PutFault>>>,
     /// Gets fail with this, as long as it is set.
     pub get_fault: Arc<Mutex<Option<StoreError>>>,
+    /// The next gets that pass the gate fail with these.
+    pub get_faults: Arc<Mutex<VecDeque<StoreError>>>,
 }
 
 impl Spy {
@@ -50,6 +52,7 @@ impl Spy {
             gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             faults: Arc::default(),
             get_fault: Arc::default(),
+            get_faults: Arc::default(),
         }
     }
 
@@ -115,6 +118,9 @@ impl ObjectStore for Spy {
             self.seen.lock().gets.push((name.to_string(), range.clone()));
             let permit = self.gate.acquire().await;
             drop(permit);
+            if let Some(e) = self.get_faults.lock().pop_front() {
+                return Err(e);
+            }
             if let Some(e) = self.get_fault.lock().clone() {
                 return Err(e);
             }

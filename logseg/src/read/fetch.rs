@@ -285,7 +285,7 @@ impl Inner {
     async fn ask_again(&self, location: &Location) -> Result<Bytes, LogError> {
         let segment = location.segment;
         self.counts.asked_again.fetch_add(1, Relaxed);
-        self.seeds.remove(&segment);
+        let before = self.seeds.remove(&segment);
         let (head, entry) = try_join(
             self.get(segment, 0..SEGMENT_HEADER as u64),
             self.get(segment, begin(location)..end(location)),
@@ -293,6 +293,12 @@ impl Inner {
         .await?;
         let lock = Lock::of(segment, &self.volume, self.key.as_ref(), &head);
         let lock = lock.inspect_err(|e| self.report(e))?;
+        if before.is_some_and(|(_, known)| known.seed != lock.seed) {
+            // Names are never used twice: one of the two is no object that we wrote there.
+            let damage = Lock::another(segment);
+            self.report(&damage);
+            return Err(damage);
+        }
         match self.opened(location, &lock, &entry, entry.len()) {
             Ok(body) => {
                 let (object, offset) = (segment_name(segment), location.offset);

@@ -28,10 +28,8 @@ impl Lock {
         key: Option<&VolumeKey>,
         bytes: &[u8],
     ) -> Result<Self, LogError> {
-        let damaged =
-            |reason: String| LogError::Corrupt { segment, offset: 0, reason: at(segment, &reason) };
-        let header =
-            SegmentHeader::decode(bytes).map_err(|e: FormatError| damaged(e.to_string()))?;
+        let header = SegmentHeader::decode(bytes)
+            .map_err(|e: FormatError| damaged(segment, &e.to_string()))?;
         let reason = if header.id != segment {
             "the header names another segment"
         } else if header.volume != *volume {
@@ -42,7 +40,12 @@ impl Lock {
             let cipher = key.map(|key| SegmentCipher::new(key, &header.nonce));
             return Ok(Self { seed: Seed::new(&header.nonce), cipher });
         };
-        Err(damaged(reason.to_owned()))
+        Err(damaged(segment, reason))
+    }
+
+    /// Two headers of one segment that do not agree.
+    pub fn another(segment: SegmentId) -> LogError {
+        damaged(segment, "its header has another nonce than before")
     }
 }
 
@@ -99,6 +102,10 @@ pub(super) fn fault(location: &Location, e: &EntryFault, owner: Option<Owner>) -
         reason.push_str(&format!(", owner {}", owner.0));
     }
     LogError::Corrupt { segment, offset, reason }
+}
+
+fn damaged(segment: SegmentId, reason: &str) -> LogError {
+    LogError::Corrupt { segment, offset: 0, reason: at(segment, reason) }
 }
 
 fn at(segment: SegmentId, reason: &str) -> String {

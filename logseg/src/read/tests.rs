@@ -1,3 +1,5 @@
+mod travel;
+
 use std::{
     collections::HashMap,
     io,
