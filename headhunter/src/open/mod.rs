@@ -148,21 +148,34 @@ impl Index {
 
     /// A clean stop: a checkpoint if anything changed, the chain closed, everything durable. After
     /// it nothing more can be committed. A store that does not answer costs the checkpoint, never
-    /// the stop: the next start then replays.
+    /// the stop: the next start then replays the journal. It takes [`limits::CLOSE_SECS`] at most,
+    /// twice that without a journal.
     ///
-    /// Errors: whatever kept something from becoming durable.
+    /// Errors: whatever kept something from becoming durable; `Store` where there is no journal and
+    /// the store takes nothing: what no sync has answered for is lost then.
     pub async fn close(&self) -> Result<(), LogError> {
         let inner = &self.inner;
-        let mut keeper = inner.keeper.lock().await;
-        let changed = inner.pulse.age(inner.settings.env.clock.monotonic()).is_some();
         let limit = Duration::from_secs(limits::CLOSE_SECS);
+        let over = tokio::time::Instant::now() + limit;
         let mut answers = true;
-        if changed {
-            answers = false;
-            match tokio::time::timeout(limit, inner.checkpoint(&mut keeper)).await {
-                Ok(Ok(())) => answers = true,
-                Ok(Err(error)) => tracing::warn!(%error, "stopping without a checkpoint"),
-                Err(_) => tracing::warn!("stopping without a checkpoint: the store is too slow"),
+        // Whoever holds it may wait for the store: a checkpoint under way.
+        match tokio::time::timeout_at(over, inner.keeper.lock()).await {
+            Ok(mut keeper) => {
+                if inner.pulse.age(inner.settings.env.clock.monotonic()).is_some() {
+                    let made = tokio::time::timeout_at(over, inner.checkpoint(&mut keeper)).await;
+                    answers = matches!(made, Ok(Ok(())));
+                    match made {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::warn!(%error, "stopping without a checkpoint"),
+                        Err(_) => {
+                            tracing::warn!("stopping without a checkpoint: the store is too slow");
+                        }
+                    }
+                }
+            }
+            Err(_) => {
+                answers = false;
+                tracing::warn!("stopping while a checkpoint waits for the store");
             }
         }
         let (seq, last) = {
@@ -175,10 +188,12 @@ impl Index {
             committer.broken = Some("the volume is closed".into());
             (seq, last)
         };
-        inner.home.sync(seq, logseg::SyncMode::Queued).await?;
+        let sync = inner.home.sync(seq, logseg::SyncMode::Queued);
+        tokio::time::timeout(limit, sync).await.unwrap_or_else(|_| Err(too_late(limit)))?;
         // R5: who finds the *closed* record in the store needs no journal.
         let end = SegmentId::chain(last.epoch(), last.counter() + 1);
-        if answers && tokio::time::timeout(limit, inner.home.stored(end)).await.is_err() {
+        let stored = tokio::time::timeout_at(over, inner.home.stored(end));
+        if !answers || stored.await.is_err() {
             tracing::warn!(
                 "stopping before all is stored: the journal is needed at the next start"
             );
@@ -187,6 +202,14 @@ impl Index {
         inner.room.notify_waiters();
         Ok(())
     }
+}
+
+fn too_late(limit: Duration) -> LogError {
+    LogError::Store(swiftclient::StoreError::Unavailable {
+        what: "make everything durable at the stop".into(),
+        reason: format!("not within {} s: what no sync has answered for is lost", limit.as_secs()),
+        retry_after: None,
+    })
 }
 
 impl Keeper {

@@ -1,12 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
-use headhunter::{Abort, LogError, RequestTag, SyncMode};
+use headhunter::{Abort, Index, LogError, RequestTag, SyncMode};
 use swiftclient::{
     disk::{Disk, OsDisk},
     seam::Env,
 };
 
-use crate::world::{Never, Op, config, model, objects, open, run, verify};
+use crate::world::{Never, Op, config, model, objects, open, over, run, verify};
 
 fn disk() -> Arc<dyn Disk> {
     Arc::new(OsDisk)
@@ -194,4 +194,67 @@ async fn the_driver_makes_checkpoints_and_ends() {
         }
     };
     verify(&again, &ops).await;
+}
+
+/// A store that takes nothing any more, or never answers: the stop ends in time, and with a journal
+/// nothing is lost.
+#[test]
+fn a_stop_ends_in_time_though_the_store_takes_nothing() {
+    use swiftclient::{ErrorKind, Faulty, Memory, disk::SimDisk, faulty::Fault, faulty::Rule};
+    let refuse = Fault::Refuse(ErrorKind::Unavailable);
+    for (fault, journal, background) in [
+        (refuse, true, false),
+        (Fault::Hang, true, false),
+        (Fault::Hang, true, true),
+        (refuse, false, false),
+        (Fault::Hang, false, true),
+    ] {
+        let sim = SimDisk::new();
+        sim.set_capacity(Some(256 << 20));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+            let objects = Memory::new();
+            let store = Faulty::new(Arc::new(objects.clone().on_disk(disk.clone())));
+            let mut config = over(Arc::new(store.clone()), &disk, "/v", &Env::simulated(1));
+            config.background = background;
+            if !journal {
+                config.log.journal = None;
+            }
+            let index = open(&config).await.unwrap();
+            let mut ops = Vec::new();
+            let write = async |index: &Index, n: u64, ops: &mut Vec<Op>| {
+                ops.push(Op::Write(n, 3000));
+                run(index, ops.len() as u64, ops.last().unwrap()).await.unwrap();
+            };
+            for n in 0..20 {
+                write(&index, n, &mut ops).await;
+            }
+            index.sync(index.last_seq(), SyncMode::Inline).await.unwrap();
+            store.add(Rule::always(fault));
+            write(&index, 20, &mut ops).await;
+            if background {
+                // A checkpoint begins, and waits for the store.
+                tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+            }
+            let begun = tokio::time::Instant::now();
+            let closed = index.close().await;
+            let took = begun.elapsed().as_secs();
+            assert!(took <= 41, "{fault:?}: {took} s");
+            assert_eq!(closed.is_ok(), journal, "{closed:?}");
+            drop(index);
+            // What hangs goes with the process.
+            sim.kill();
+            if journal {
+                let disk: Arc<dyn Disk> = Arc::new(sim.process());
+                let store = Arc::new(objects.on_disk(disk.clone()));
+                let again = open(&over(store, &disk, "/v", &Env::simulated(2))).await.unwrap();
+                verify(&again, &ops).await;
+            }
+        });
+    }
 }
