@@ -1,7 +1,7 @@
 //! Reading and writing files.
 
 use bytes::Bytes;
-use headhunter::{Intent, Seq, seam::TRACE};
+use headhunter::{Intent, LogError, Seq, seam::TRACE};
 use inode::{Fault, Frame, Inode, Kind, limits};
 
 use crate::{
@@ -41,11 +41,14 @@ impl Volume {
                 Ok((self.files().pieces(view, &inode, offset, end)?, inode, len))
             })
             .await?;
-        let pieces = self
-            .files()
-            .read(&inode, offset, offset + len, &pieces)
-            .await
-            .map_err(|e| Failure { wcc: unchanged(&inode), ..failed(&e).into() })?;
+        let pieces =
+            self.files().read(&inode, offset, offset + len, &pieces).await.map_err(|e| {
+                if matches!(e, LogError::Corrupt { .. }) {
+                    // The entry's own word about its owner may be part of what is damaged.
+                    tracing::error!(inode = id.ino, offset, len, "a read meets damage");
+                }
+                Failure { wcc: unchanged(&inode), ..failed(&e).into() }
+            })?;
         drop(view);
         Ok(ReadData {
             pieces,

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!   LogWriter ─► core, chain ─► flush ─► journal files ─► destage ─► store      (writing)
-//!   Log::read ─► read: memory │ cache │ journal file │ store, each byte checked  (reading)
+//!   Log::read ─► read: memory │ cache │ journal file │ disk cache │ store        (reading)
 //!   SideWriter ─► side ─────────────────────────────────────────────► store     (pages, cleaner)
 //!   Recovery  ─► journal + store ─► records, then a seal and a new epoch        (opening)
 //!   format, crypto: every byte of it, pure
