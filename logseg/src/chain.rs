@@ -67,6 +67,8 @@ pub(crate) struct Segment {
     pub bodies: BTreeMap<u32, Readable>,
     /// What its footer says of it (R4): set when it is sealed.
     pub digest: u64,
+    /// All its bytes: the journal did not take them, and the store is to (R10).
+    pub rescued: Option<Vec<Bytes>>,
     /// The store gets a copy of the file's bytes, not the file.
     pub distrusted: bool,
     /// While its bytes travel as they come (R13).
@@ -109,6 +111,7 @@ impl Segment {
             marked: 0,
             bodies: BTreeMap::new(),
             digest: 0,
+            rescued: None,
             distrusted: false,
             flow: None,
             count: 0,
@@ -140,6 +143,7 @@ impl Segment {
             marked: end,
             bodies: BTreeMap::new(),
             digest: footer.digest(),
+            rescued: None,
             distrusted: false,
             flow: None,
             count: u32::try_from(footer.count()).unwrap_or(u32::MAX),

@@ -29,6 +29,7 @@ use crate::{
     chain::{Chain, Entry, JournalFile, Readable, Released, Segment},
     crypto::VolumeKey,
     destage::{Ended, Pace, Phase, Rules, View, slow_from},
+    flush::Rescue,
     format::{Body, Durability, Kind, SegmentHeader},
     journal::Journal,
     read::{Homes, Reader},
@@ -110,6 +111,8 @@ pub(crate) struct State {
     pub dir_dirty: bool,
     pub spare: Option<Spare>,
     pub failure: Option<Failure>,
+    /// The journal takes nothing: its bytes go to the store (R10).
+    pub rescue: Option<Rescue>,
     /// Where each segment stands on its way to the store.
     pub view: View,
     /// Who waits for a slot, and how fast the store takes bytes.
@@ -236,6 +239,7 @@ impl Core {
             dir_dirty: false,
             spare: None,
             failure: None,
+            rescue: None,
             put_error: None,
             side_next: 0,
             side_reserved: (0, Seq(0)),

@@ -73,6 +73,7 @@ impl Core {
     /// Does all that is to be done. `None`: stop; else how long to sleep at most.
     fn round(self: &Arc<Self>) -> Option<Option<Duration>> {
         self.look_at_the_journals_room();
+        let rescue = self.tend_rescue();
         loop {
             let now = self.env.clock.monotonic();
             let mut state = self.lock();
@@ -116,7 +117,7 @@ impl Core {
             self.reserve.restore();
             if !decision.acts() {
                 let until = decision.sleep_until.map(|t| t.saturating_sub(now));
-                let sleep = [until, marks].into_iter().flatten().min();
+                let sleep = [until, marks, rescue].into_iter().flatten().min();
                 return Some(sleep.map(|s| s.max(Duration::from_millis(1))));
             }
         }

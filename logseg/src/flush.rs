@@ -4,6 +4,7 @@
 //! At most one flush runs at a time: who holds `State::flushing`. There is no gathering window:
 //! whatever was committed while one flush ran is the next group.
 
+mod rescue;
 mod rewrite;
 mod thread;
 
@@ -21,6 +22,7 @@ use crate::{
     journal::Journal,
 };
 
+pub(crate) use rescue::Rescue;
 pub(crate) use thread::JournalThread;
 
 /// How far a flush goes.
@@ -86,7 +88,8 @@ impl Core {
         }
     }
 
-    /// One group, by the holder of the flusher's part. A failure ends the log for writers.
+    /// One group, by the holder of the flusher's part. Where the journal fails, the store is to take
+    /// it (R10).
     pub(crate) fn flush(&self, goal: Goal) {
         let Some(journal) = &self.journal else { return };
         if self.check().is_err() {
@@ -94,11 +97,15 @@ impl Core {
             self.lock().flush_wanted = false;
             return;
         }
+        if self.lock().rescue.is_some() {
+            return;
+        }
         self.encode_later();
         let mut work = self.collect(goal);
-        if let Err(failure) = self.carry_out(journal, &mut work, goal) {
-            self.fail(failure);
-            return;
+        match self.carry_out(journal, &mut work, goal) {
+            Ok(()) => {}
+            Err(Failure::ReadOnly(reason)) => return self.begin_rescue(reason),
+            Err(fenced) => return self.fail(fenced),
         }
         if goal == Goal::Sync {
             let done: Vec<_> = work.iter().map(|w| (w.id, w.end, w.last_seq)).collect();

@@ -114,5 +114,8 @@ pub const ALARM_ATTEMPTS: u32 = 5;
 pub const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 /// ... or when nothing was stored for this long, though nothing failed either.
 pub const FLUSH_SILENCE: Duration = Duration::from_secs(600);
+/// Where the journal takes nothing (R10): so long its bytes may be on their way to the store before
+/// syncs fail and the volume is read-only.
+pub const RESCUE_PATIENCE: Duration = Duration::from_secs(30);
 /// On a plain store: how long after its put the object of a new epoch is looked at again.
 pub const EPOCH_SETTLES: Duration = Duration::from_secs(1);

@@ -83,6 +83,9 @@ impl Core {
         let mut state = self.lock();
         let segment = state.chain.find_mut(id)?;
         let from = match segment.file.clone() {
+            _ if segment.rescued.is_some() => {
+                From::Memory(segment.rescued.clone().unwrap_or_default())
+            }
             Some(file) if segment.distrusted => From::Copy(file),
             Some(file) => From::File(file),
             None => From::Memory(segment.pieces(0, segment.end)),
@@ -259,7 +262,7 @@ impl Core {
         let mut released = Vec::new();
         if state.view.stored(id) {
             let first = state.view.stored_through();
-            if self.journal.is_none() {
+            if self.journal.is_none() || state.rescue.is_some() {
                 released = self.store_made_durable(&mut state, first);
             }
             state.chain.trim(first);

@@ -32,6 +32,8 @@ enum Next {
     /// All is sent, and durable in the journal where there is one.
     Whole,
     Wait(Arc<Notify>),
+    /// The journal failed, and with it what was sent from it (R10).
+    Broken,
     /// The log takes nothing more, or has forgotten the segment.
     Over,
 }
@@ -76,6 +78,13 @@ impl Core {
                 }
                 Next::Whole => return Ok(Some(writer)),
                 Next::Over => return Ok(None),
+                Next::Broken => {
+                    return Err(LogError::Store(StoreError::Unavailable {
+                        what: format!("stream {name}"),
+                        reason: "the journal failed: the segment goes whole".into(),
+                        retry_after: None,
+                    }));
+                }
                 Next::Wait(told) => {
                     let told = tokio::time::timeout(STREAM_GIVEN_UP_AFTER, told.notified());
                     if told.await.is_err() {
@@ -100,6 +109,9 @@ impl Core {
         let Some(segment) = state.chain.find_mut(id) else { return Next::Over };
         let told = segment.flow.get_or_insert_with(Flow::default).told.clone();
         let limit = if self.journal.is_none() { segment.made().0 } else { segment.written };
+        if segment.rescued.is_some() {
+            return Next::Broken;
+        }
         if segment.sealed {
             let whole = if self.journal.is_none() { limit } else { segment.durable };
             if whole < segment.end {

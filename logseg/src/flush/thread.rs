@@ -46,7 +46,11 @@ fn run(core: &Core) {
 fn next_goal(core: &Core) -> Option<Goal> {
     let mut state = core.lock();
     loop {
-        if !state.flushing {
+        let busy = state.flushing || state.rescue.is_some();
+        if busy && state.stop && !state.flushing {
+            return None;
+        }
+        if !busy {
             if !state.syncs.is_empty() || state.flush_wanted {
                 state.flushing = true;
                 return Some(Goal::Sync);

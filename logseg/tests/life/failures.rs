@@ -6,11 +6,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use logseg::{LogError, SegmentId, SyncMode};
 use swiftclient::{
-    Memory, ObjectName, ObjectStore,
+    ErrorKind, Faulty, Memory, ObjectName, ObjectStore,
     disk::{
         Disk, SimDisk,
         plan::{Harmed, Operation},
     },
+    faulty::{Fault, Rule},
     seam::Env,
 };
 
@@ -68,24 +69,86 @@ fn after_a_failed_fdatasync_the_bytes_go_to_a_new_file_and_the_old_is_never_sync
     });
 }
 
+/// A network store, its journal on the simulated disk.
+fn networked(disk: &SimDisk, env: &Env, store: Arc<dyn ObjectStore>) -> logseg::LogConfig {
+    let mut config = simulated(disk, env).unwrap();
+    config.store = store;
+    config
+}
+
 #[test]
-fn where_neither_file_takes_the_bytes_the_log_is_read_only_and_lives() {
+fn what_no_journal_file_takes_is_stored_and_a_journal_that_works_again_is_used_again() {
     let disk = disk();
+    let memory = Memory::new();
+    let stored = |memory: &Memory| {
+        let memory = memory.clone();
+        async move {
+            crate::world::objects(&memory)
+                .await
+                .iter()
+                .filter(|n| n.starts_with("seg/00000002"))
+                .count()
+        }
+    };
     paused().block_on(async {
-        let config = simulated(&disk, &Env::simulated(1)).unwrap();
+        let config = networked(&disk, &Env::simulated(1), Arc::new(memory.clone()));
         let mut opened = open(&config, SEGMENT).await.unwrap();
-        let (seq, kept) = commit(&mut opened.writer, 1, 3_000).unwrap();
+        let (seq, first) = commit(&mut opened.writer, 1, 3_000).unwrap();
         opened.log.sync(seq, SyncMode::Inline).await.unwrap();
-        disk.harm(Harmed::nth(Operation::SyncData, 0, EIO).at(".g").times(1_000));
-        let (seq, _) = commit(&mut opened.writer, 2, 10).unwrap();
-        let error = opened.log.sync(seq, SyncMode::Inline).await.unwrap_err();
-        assert!(matches!(error, LogError::ReadOnly { .. }), "{error}");
-        assert!(matches!(opened.writer.begin(), Err(LogError::ReadOnly { .. })));
-        let again = opened.log.sync(seq, SyncMode::Queued).await.unwrap_err();
-        assert!(matches!(again, LogError::ReadOnly { .. }), "{again}");
-        assert!(opened.log.sync(logseg::Seq(1), SyncMode::Inline).await.is_ok());
-        assert_eq!(opened.log.read(&kept.unwrap()).await.unwrap(), payload(1, 3_000));
-        assert!(opened.log.status().failure.is_some());
+        for (n, operation) in
+            [(2, Operation::SyncData), (3, Operation::Write), (4, Operation::SyncData)]
+        {
+            disk.harm(Harmed::nth(operation, 0, EIO).at(".g").times(1_000));
+            let (seq, location) = commit(&mut opened.writer, n, 3_000).unwrap();
+            opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+            assert_eq!(opened.log.durable_seq(), seq);
+            assert_eq!(opened.log.read(&location.unwrap()).await.unwrap(), payload(n, 3_000));
+            assert_eq!(opened.log.read(&first.unwrap()).await.unwrap(), payload(1, 3_000));
+            disk.heal();
+        }
+        // One object each: the journal was tried first every time.
+        assert_eq!(stored(&memory).await, 3);
+        assert!(opened.log.status().failure.is_none());
+        let syncs = opened.log.status().syncs;
+        let (seq, _) = commit(&mut opened.writer, 5, 3_000).unwrap();
+        opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+        assert_eq!(opened.log.status().syncs, syncs + 1);
+        assert_eq!(stored(&memory).await, 3, "the journal has it");
+    });
+    disk.crash_losing_unsynced();
+    let disk = disk.process();
+    paused().block_on(async {
+        let config = networked(&disk, &Env::simulated(2), Arc::new(memory.clone()));
+        let opened = open(&config, SEGMENT).await.unwrap();
+        assert_eq!(numbers(&opened.records), [1, 2, 3, 4, 5]);
+    });
+}
+
+#[test]
+fn where_neither_journal_nor_store_takes_the_bytes_the_log_is_read_only_and_lives() {
+    paused().block_on(async {
+        for fault in [Fault::Refuse(ErrorKind::Unavailable), Fault::Hang] {
+            let disk = disk();
+            let env = Env::simulated(1);
+            let faulty = Faulty::new(Arc::new(Memory::new()));
+            let config = networked(&disk, &env, Arc::new(faulty.clone()));
+            let mut opened = open(&config, SEGMENT).await.unwrap();
+            let (seq, kept) = commit(&mut opened.writer, 1, 3_000).unwrap();
+            opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+            disk.harm(Harmed::nth(Operation::SyncData, 0, EIO).at(".g").times(1_000));
+            faulty.add(Rule::always(fault));
+            let (seq, _) = commit(&mut opened.writer, 2, 10).unwrap();
+            let error = opened.log.sync(seq, SyncMode::Inline).await.unwrap_err();
+            assert!(matches!(error, LogError::ReadOnly { .. }), "{error}");
+            assert!(error.to_string().contains("fdatasync"), "{error}");
+            assert!(env.clock.monotonic() >= logseg::RESCUE_PATIENCE);
+            assert!(matches!(opened.writer.begin(), Err(LogError::ReadOnly { .. })));
+            let again = opened.log.sync(seq, SyncMode::Queued).await.unwrap_err();
+            assert!(matches!(again, LogError::ReadOnly { .. }), "{again}");
+            assert!(opened.log.sync(logseg::Seq(1), SyncMode::Inline).await.is_ok());
+            assert_eq!(opened.log.read(&kept.unwrap()).await.unwrap(), payload(1, 3_000));
+            assert!(opened.log.status().failure.is_some());
+        }
     });
 }
 
