@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use swiftclient::{
-    ObjectStore,
+    ObjectName, ObjectStore,
     disk::{Disk, DiskFile},
     seam::{Env, TRACE},
 };
@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::{
     AGE_LINKED, AGE_STREAMED, Codec, Frame, Location, LogConfig, LogError, Owner, SEGMENT_BYTES,
     SEGMENT_MIN_BYTES, SegmentId, Seq, TRANSACTION_BYTES, VolumeHeader, WRITEOUT_BYTES,
+    ballast::Ballast,
     chain::{Chain, Entry, JournalFile, Readable, Released, Segment},
     crypto::VolumeKey,
     destage::{Ended, Pace, Phase, Rules, View, slow_from},
@@ -153,6 +154,7 @@ pub(crate) struct Core {
     pub journal: Option<Journal>,
     pub inline_only: bool,
     pub reserve: Reserve,
+    pub ballast: Ballast,
     /// Most unstored bytes, as configured.
     pub budget: u64,
     /// Unstored bytes, and above how many writers are slowed: mirrors.
@@ -184,6 +186,7 @@ pub(crate) struct Counts {
 
 /// What a new log begins with.
 pub(crate) struct Birth {
+    pub ballast: Vec<ObjectName>,
     pub epoch: u32,
     pub nonce: [u8; 16],
     /// The newest record of the older epochs; all of it is durable.
@@ -263,6 +266,13 @@ impl Core {
             pool: config.pool.clone(),
             journal,
             inline_only: config.inline_only,
+            ballast: Ballast::new(
+                config.store.clone(),
+                birth.epoch,
+                sizes.segment,
+                config.destage.ballast_bytes,
+                birth.ballast,
+            ),
             reserve,
             room_seen: AtomicU64::new(0),
             state: Mutex::new(state),

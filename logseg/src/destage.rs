@@ -74,6 +74,7 @@ impl Core {
     fn round(self: &Arc<Self>) -> Option<Option<Duration>> {
         self.look_at_the_journals_room();
         let rescue = self.tend_rescue();
+        let ballast = self.tend_ballast();
         loop {
             let now = self.env.clock.monotonic();
             let mut state = self.lock();
@@ -117,7 +118,7 @@ impl Core {
             self.reserve.restore();
             if !decision.acts() {
                 let until = decision.sleep_until.map(|t| t.saturating_sub(now));
-                let sleep = [until, marks, rescue].into_iter().flatten().min();
+                let sleep = [until, marks, rescue, ballast].into_iter().flatten().min();
                 return Some(sleep.map(|s| s.max(Duration::from_millis(1))));
             }
         }

@@ -114,6 +114,14 @@ pub const ALARM_ATTEMPTS: u32 = 5;
 pub const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 /// ... or when nothing was stored for this long, though nothing failed either.
 pub const FLUSH_SILENCE: Duration = Duration::from_secs(600);
+/// Ballast objects that any volume on a network store has, however small (R18).
+pub const BALLAST_LEAST: usize = 4;
+/// One piece more of ballast for so many times its bytes stored.
+pub const BALLAST_SHARE: u64 = 8;
+/// First pause before a full store is asked again; doubles.
+pub const BALLAST_ASK_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause before a full store is asked again.
+pub const BALLAST_ASK_LONGEST: Duration = Duration::from_secs(60);
 /// Where the journal takes nothing (R10): so long its bytes may be on their way to the store before
 /// syncs fail and the volume is read-only.
 pub const RESCUE_PATIENCE: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@ use swiftclient::StoreError;
 
 use crate::{
     Codec, Location, LogError, SIDE_IDS_RESERVED, SegmentId, Seq, SideWriter,
+    ballast::For,
     chain::Segment,
     core::{Core, wake},
     destage::{DestageStatus, Keeper},
@@ -391,6 +392,8 @@ impl Log {
         let done = self.core().store.delete_many(&names).await?;
         self.core().reader.forget(ids);
         self.core().reserve.restore();
+        self.core().ballast.look();
+        self.core().keeper.notify_one();
         first_error(done)
     }
 
@@ -412,7 +415,9 @@ impl Log {
         // checkpoints which free room run already.
         let core = self.core();
         let seen = core.room_seen.load(Ordering::Relaxed) >= core.sizes.transaction;
-        core.reserve.in_use() || (!seen && !core.has_room_for(core.sizes.transaction))
+        core.reserve.in_use()
+            || core.ballast.is_full()
+            || (!seen && !core.has_room_for(core.sizes.transaction))
     }
 
     /// Figures.
@@ -443,8 +448,12 @@ impl SideIds for Log {
         self.side_id().boxed()
     }
 
-    fn make_room(&self, bytes: u64) -> bool {
-        self.core().reserve.release(bytes)
+    fn make_room<'a>(&'a self, error: &'a LogError, bytes: u64) -> BoxFuture<'a, bool> {
+        self.core().make_room(error, bytes, For::Checkpoint).boxed()
+    }
+
+    fn side_stored(&self, bytes: u64) {
+        self.core().ballast.stored(bytes);
     }
 }
 

@@ -83,11 +83,14 @@ pub struct DestageConfig {
     /// The dirty budget: most bytes that are durable in the journal and not yet stored. Writers are
     /// slowed smoothly from 60 % of it and stop at the whole.
     pub budget_bytes: u64,
+    /// R18: most bytes of ballast, for a store that has an end and does not tell it; 0: none. A
+    /// volume's own share grows up to it with what is stored.
+    pub ballast_bytes: u64,
 }
 
 impl Default for DestageConfig {
     fn default() -> Self {
-        Self { age: None, budget_bytes: crate::DIRTY_BUDGET_BYTES }
+        Self { age: None, budget_bytes: crate::DIRTY_BUDGET_BYTES, ballast_bytes: 0 }
     }
 }
 

@@ -27,6 +27,9 @@ impl Core {
     /// A look costs system calls, and every change asks; so a look that finds plenty is good for an
     /// eighth of what it found.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        if self.ballast.is_full() {
+            return false;
+        }
         let cost = bytes.saturating_add(OVERHEAD_BYTES);
         let spend = |left: u64| left.checked_sub(cost);
         if self.room_seen.fetch_update(Relaxed, Relaxed, spend).is_ok() {

@@ -24,10 +24,14 @@ pub(crate) trait SideIds: Send + Sync {
     /// The next id, never given before. Waits until its block's record is durable.
     fn next_side_id(&self) -> BoxFuture<'_, Result<SegmentId, LogError>>;
 
-    /// Gives at least `bytes` of the reserve away (R18); false where there is none.
-    fn make_room(&self, _bytes: u64) -> bool {
-        false
+    /// After `error`: gives at least `bytes` of reserve or ballast away (R18), where that is what is
+    /// wrong; true where it is to be tried again.
+    fn make_room<'a>(&'a self, _error: &'a LogError, _bytes: u64) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
     }
+
+    /// `bytes` of a side segment were stored.
+    fn side_stored(&self, _bytes: u64) {}
 }
 
 /// What all side segments of a mount have in common.
@@ -172,10 +176,16 @@ impl SideWriter {
         let ids = Arc::downgrade(&self.config.ids);
         let put = async move {
             let done = put_segment(&*store, &name, &pieces, ours).await;
-            // The reserve is there for checkpoints: on a full disk only they free anything.
-            let full = matches!(done, Err(LogError::Store(StoreError::Full { .. })));
-            if full && ids.upgrade().is_some_and(|ids| ids.make_room(ours.len)) {
-                return put_segment(&*store, &name, &pieces, ours).await;
+            let Some(ids) = ids.upgrade() else { return done };
+            let done = match done {
+                // The reserve is there for checkpoints: on a full disk only they free anything.
+                Err(error) if ids.make_room(&error, ours.len).await => {
+                    put_segment(&*store, &name, &pieces, ours).await
+                }
+                done => done,
+            };
+            if done.is_ok() {
+                ids.side_stored(ours.len);
             }
             done
         };

@@ -29,6 +29,8 @@ struct Objects {
     by_name: BTreeMap<ObjectName, Stored>,
     used: u64,
     limit: Option<u64>,
+    /// The limit is not told by `capacity`.
+    untold: bool,
 }
 
 #[derive(Clone)]
@@ -68,6 +70,13 @@ impl Memory {
     pub fn limit(self, bytes: u64) -> Self {
         self.set_limit(Some(bytes));
         self
+    }
+
+    /// As [`Memory::limit`], but of a store that does not tell its room: an account's quota.
+    #[must_use]
+    pub fn quota(self, bytes: u64) -> Self {
+        self.objects.write().untold = true;
+        self.limit(bytes)
     }
 
     /// Changes the limit, bytes.
@@ -197,7 +206,8 @@ impl ObjectStore for Memory {
 
     fn capacity(&self) -> Option<Capacity> {
         let objects = self.objects.read();
-        objects.limit.map(|total| Capacity { total, free: total.saturating_sub(objects.used) })
+        let told = objects.limit.filter(|_| !objects.untold);
+        told.map(|total| Capacity { total, free: total.saturating_sub(objects.used) })
     }
 }
 

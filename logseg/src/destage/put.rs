@@ -7,6 +7,7 @@ use swiftclient::{ObjectName, ObjectWriter, StoreError, seam::TRACE};
 
 use crate::{
     ALARM_ATTEMPTS, BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
+    ballast::For,
     chain::JournalFile,
     core::{Core, Failure, wake},
     error::journal_error,
@@ -56,9 +57,12 @@ impl Core {
     }
 
     pub(super) async fn complete(self: &Arc<Self>, id: SegmentId, sent: Sent) {
-        let outcome = match self.source(id) {
-            Some(source) => self.put_source(id, &source, sent).await,
-            None => return,
+        let Some(source) = self.source(id) else { return };
+        let outcome = match self.put_source(id, &source, sent).await {
+            Outcome::Later(e) if self.make_room(&e, source.len, For::Chain).await => {
+                self.put_source(id, &source, Sent::Whole).await
+            }
+            other => other,
         };
         let outcome = match outcome {
             // On a plain store the put itself fenced nobody (R2).
@@ -130,12 +134,7 @@ impl Core {
             Err(StoreError::Exists { .. } | StoreError::Unknown { .. }) => {
                 self.examine(id, &name, source).await
             }
-            Err(e) => {
-                if matches!(e, StoreError::Full { .. }) {
-                    self.reserve.release(1);
-                }
-                Outcome::Later(e.into())
-            }
+            Err(e) => Outcome::Later(e.into()),
         }
     }
 
@@ -236,7 +235,9 @@ impl Core {
     pub(crate) async fn put_small(&self, name: &ObjectName, bytes: Bytes) -> Result<(), LogError> {
         self.counts.puts.fetch_add(1, Ordering::Relaxed);
         let mut done = self.store.put_new(name, vec![bytes.clone()]).await;
-        if matches!(done, Err(StoreError::Full { .. })) && self.reserve.release(1) {
+        if let Err(error @ StoreError::Full { .. }) = &done
+            && self.make_room(&error.clone().into(), 1, For::Checkpoint).await
+        {
             done = self.store.put_new(name, vec![bytes.clone()]).await;
         }
         let error = match done {
@@ -270,6 +271,7 @@ impl Core {
         state.pace.stored(bytes, now);
         state.put_error = state.put_error.take().filter(|(failed, _)| *failed != id);
         state.progress = now;
+        self.ballast.stored(bytes);
         self.show_level(&state);
         let wakers = std::mem::take(&mut state.stores);
         drop(state);

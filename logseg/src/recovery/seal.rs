@@ -3,11 +3,11 @@
 use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::Bytes;
-use swiftclient::{StoreError, probe};
+use swiftclient::{ObjectName, StoreError, probe};
 
 use super::{Backlog, OpenTail, Recovery, Sealed, chain::read_whole};
 use crate::{
-    Log, LogError, LogWriter, SegmentId,
+    Log, LogError, LogWriter, SegmentId, ballast,
     chain::{JournalFile, Segment},
     core::{Birth, Core},
     equal::{Likeness, put_segment},
@@ -73,7 +73,11 @@ impl Recovery {
         {
             tracing::warn!(%error, "objects of a killed probe stay");
         }
-        self.open((epoch, seal.nonce), journal, reserve)
+        let held = match self.config.destage.ballast_bytes {
+            0 => Vec::new(),
+            _ => ballast::find(&*self.config.store).await?,
+        };
+        self.open((epoch, seal.nonce), journal, reserve, held)
             .map(|(log, writer)| Sealed::Open(Box::new((log, writer))))
     }
 
@@ -86,7 +90,7 @@ impl Recovery {
         reserve: &Reserve,
     ) -> Result<Option<u32>, LogError> {
         let put = match self.put_seal(end, seal).await {
-            Err(e) if is_full(&e) && reserve.release(1) => self.put_seal(end, seal).await?,
+            Err(e) if self.make_room(&e, 1, reserve).await => self.put_seal(end, seal).await?,
             other => other?,
         };
         if let Put::Segment = put {
@@ -94,7 +98,7 @@ impl Recovery {
         }
         let epoch = end.epoch() + 1;
         match self.put_epoch(epoch, seal).await {
-            Err(e) if is_full(&e) && reserve.release(1) => self.put_epoch(epoch, seal).await?,
+            Err(e) if self.make_room(&e, 1, reserve).await => self.put_epoch(epoch, seal).await?,
             other => other?,
         }
         Ok(Some(epoch))
@@ -108,9 +112,24 @@ impl Recovery {
         reserve: &Reserve,
     ) -> Result<Option<u32>, LogError> {
         match self.begin_epoch(end, seal).await {
-            Err(e) if is_full(&e) && reserve.release(1) => self.begin_epoch(end, seal).await,
+            Err(e) if self.make_room(&e, 1, reserve).await => self.begin_epoch(end, seal).await,
             other => other,
         }
+    }
+
+    /// After `error`: gives of the reserve or the ballast, and says whether to try again.
+    async fn make_room(&self, error: &LogError, bytes: u64, reserve: &Reserve) -> bool {
+        if !is_full(error) {
+            return false;
+        }
+        if self.config.store.local_dir().is_some() {
+            return reserve.release(bytes);
+        }
+        let store = &*self.config.store;
+        let Ok(mut held) = ballast::find(store).await else { return false };
+        let piece = (self.header.segment_bytes / 4).max(1);
+        held.truncate(usize::try_from(bytes.div_ceil(piece)).unwrap_or(1));
+        !held.is_empty() && store.delete_many(&held).await.is_ok()
     }
 
     fn open_reserve(&self) -> Result<Reserve, LogError> {
@@ -202,7 +221,8 @@ impl Recovery {
     async fn store_backlog(&mut self, reserve: &Reserve) -> Result<(), LogError> {
         let overruled = self.locks.as_ref().is_some_and(crate::lock::Locks::overruled);
         let count = if overruled { self.backlog.len() } else { self.backlog.len().min(1) };
-        for backlog in self.backlog.drain(..count) {
+        let first: Vec<Backlog> = self.backlog.drain(..count).collect();
+        for backlog in first {
             let id = backlog.found.id;
             let file = self.homes.0.lock().get(&id).cloned();
             let Some(file) = file else { continue };
@@ -217,7 +237,7 @@ impl Recovery {
             let pieces = [Bytes::from(bytes)];
             let (store, name) = (&*self.config.store, segment_name(id));
             match put_segment(store, &name, &pieces, ours).await {
-                Err(e) if is_full(&e) && reserve.release(ours.len) => {
+                Err(e) if self.make_room(&e, ours.len, reserve).await => {
                     put_segment(store, &name, &pieces, ours).await?;
                 }
                 other => other?,
@@ -315,6 +335,7 @@ impl Recovery {
         (epoch, nonce): (u32, [u8; 16]),
         journal: Option<Journal>,
         reserve: Reserve,
+        ballast: Vec<ObjectName>,
     ) -> Result<(Log, LogWriter), LogError> {
         let mut backlog = VecDeque::new();
         if let Some(journal) = &journal {
@@ -326,7 +347,7 @@ impl Recovery {
                 backlog.push_back(Segment::recovered(b.footer, id, b.len, file));
             }
         }
-        let birth = Birth { epoch, nonce, last: self.last_seq(), backlog };
+        let birth = Birth { ballast, epoch, nonce, last: self.last_seq(), backlog };
         let core: Arc<Core> =
             Core::start(&self.config, self.header.clone(), journal, reserve, birth);
         let running = Running::start(core, self.locks.take())?;

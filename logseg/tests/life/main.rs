@@ -6,6 +6,7 @@ mod crash;
 mod destage;
 mod failures;
 mod far;
+mod full;
 mod plain;
 mod recovering;
 mod world;

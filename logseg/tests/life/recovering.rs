@@ -83,8 +83,10 @@ fn torn_with_files_behind() -> SimDisk {
         for n in 1..=40 {
             commit(&mut opened.writer, n, 6_000).unwrap();
         }
-        // The files are written; the first fdatasync is the last thing that this machine does.
+        // The files are written; the first fdatasync is the last thing that this machine does. The
+        // store, on the same disk, takes nothing either.
         disk.harm(Harmed::nth(Operation::SyncData, 0, 5).at(".g").times(1_000));
+        disk.harm(Harmed::nth(Operation::Create, 0, 5).at("/tmp/").times(1_000));
         let seq = opened.log.last_seq();
         opened.log.sync(seq, SyncMode::Inline).await.unwrap_err();
     });

@@ -1,0 +1,234 @@
+//! R18 on a store that has an end and does not tell it: objects that only take up room.
+//!
+//! ```text
+//!   room ─► a put is refused: full ─► ballast is deleted, piece by piece ─► the put goes again
+//!     ▲                                 meanwhile: no growth is admitted; reads, deletes, checkpoints go on
+//!     └── all of it is stored again ◄── tried now and then, and whenever something was deleted
+//! ```
+//!
+//! What the store says is the only news of its room, so the state *full* is kept: set by a refusal,
+//! cleared when the ballast is whole again (where there is none, by a put that succeeds). The last
+//! quarter is for side segments and checkpoints: only they free anything.
+//!
+//! It must never know: why something is put.
+//!
+//! Invariants
+//! 1. While the store is full no ballast is put but as a question, with growing pauses.
+//! 2. Names are never used twice: each says who made it and as which.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use swiftclient::{ObjectName, ObjectStore, StoreError};
+
+use crate::{
+    BALLAST_ASK_FIRST, BALLAST_ASK_LONGEST, BALLAST_LEAST, BALLAST_SHARE, LogError, core::Core,
+};
+
+/// What the names of its objects begin with.
+pub(crate) const PREFIX: &str = "ballast/";
+/// Names asked for in one listing; more are never made.
+const PAGE: usize = 1000;
+
+/// What room is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// A segment of the chain.
+    Chain,
+    /// A checkpoint's side segment or object, a seal.
+    Checkpoint,
+}
+
+/// The ballast of one volume, and whether its store is full.
+pub(crate) struct Ballast {
+    store: Arc<dyn ObjectStore>,
+    epoch: u32,
+    /// Size of one object, bytes.
+    piece: u64,
+    /// Most objects.
+    most: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    held: Vec<ObjectName>,
+    /// Objects that there should be: grows with what is stored.
+    want: usize,
+    /// Bytes stored since `want` last grew.
+    stored: u64,
+    /// Objects made so far.
+    made: u32,
+    full: bool,
+    ask_at: Duration,
+    pause: Duration,
+    asking: bool,
+}
+
+/// Names of the ballast that is there.
+pub(crate) async fn find(store: &dyn ObjectStore) -> Result<Vec<ObjectName>, StoreError> {
+    store.list(PREFIX, None, PAGE).await
+}
+
+impl Ballast {
+    /// At most `bytes` of ballast in pieces of a quarter `segment`; 0: none, only the state is kept.
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        epoch: u32,
+        segment: u64,
+        bytes: u64,
+        held: Vec<ObjectName>,
+    ) -> Self {
+        let piece = (segment / 4).max(1);
+        let most = usize::try_from(bytes / piece).unwrap_or(0).min(PAGE);
+        let state = State {
+            want: held.len().max(BALLAST_LEAST).min(most),
+            held,
+            stored: 0,
+            made: 0,
+            full: false,
+            ask_at: Duration::ZERO,
+            pause: BALLAST_ASK_FIRST,
+            asking: false,
+        };
+        Self { store, epoch, piece, most, state: Mutex::new(state) }
+    }
+
+    /// True from a refusal until the ballast is whole again.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state.lock().full
+    }
+
+    /// The store refused for want of room: gives `bytes` of ballast up; false where none is left for
+    /// that.
+    pub(crate) async fn give_up(&self, bytes: u64, purpose: For, now: Duration) -> bool {
+        let names = {
+            let mut state = self.state.lock();
+            // What is given up is for the put that was refused, not for the next piece.
+            state.ask_at = state.ask_at.max(now + state.pause);
+            if !std::mem::replace(&mut state.full, true) {
+                tracing::warn!("the store is full: nothing more is taken from writers");
+            }
+            let kept = if purpose == For::Chain { state.want / 4 } else { 0 };
+            let pieces = usize::try_from(bytes.div_ceil(self.piece)).unwrap_or(usize::MAX);
+            let free = state.held.len().saturating_sub(kept);
+            let from = state.held.len() - pieces.clamp(1, free.max(1)).min(free);
+            state.held.split_off(from)
+        };
+        if names.is_empty() {
+            return false;
+        }
+        tracing::warn!(pieces = names.len(), "ballast is given up");
+        match self.store.delete_many(&names).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "ballast could not be deleted");
+                self.state.lock().held.extend(names);
+                false
+            }
+        }
+    }
+
+    /// `bytes` were stored.
+    pub(crate) fn stored(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        if self.most == 0 {
+            if std::mem::take(&mut state.full) {
+                tracing::info!("the store takes bytes again");
+            }
+            return;
+        }
+        state.stored += bytes;
+        while state.stored >= self.piece * BALLAST_SHARE {
+            state.stored -= self.piece * BALLAST_SHARE;
+            state.want = (state.want + 1).min(self.most);
+        }
+    }
+
+    /// Something was deleted: there may be room.
+    pub(crate) fn look(&self) {
+        let mut state = self.state.lock();
+        (state.ask_at, state.pause) = (Duration::ZERO, BALLAST_ASK_FIRST);
+    }
+
+    /// Whether a piece is to be put now (the caller then calls [`Ballast::ask`]), and when to look
+    /// again.
+    fn due(&self, now: Duration) -> (bool, Option<Duration>) {
+        let mut state = self.state.lock();
+        if state.asking || state.held.len() >= state.want {
+            return (false, None);
+        }
+        let wait = state.ask_at.saturating_sub(now);
+        if !wait.is_zero() {
+            return (false, Some(wait));
+        }
+        state.asking = true;
+        (true, None)
+    }
+
+    /// Puts one piece: is there room?
+    async fn ask(&self, core: &Core) {
+        let name = {
+            let mut state = self.state.lock();
+            state.made += 1;
+            format!("{PREFIX}{:08x}-{:08x}", self.epoch, state.made)
+        };
+        let mut bytes = vec![0; usize::try_from(self.piece).unwrap_or(0)];
+        // Stores that compress would make nothing of zeros.
+        core.env.dice.fill(&mut bytes);
+        let Some(name) = ObjectName::new(name) else { return };
+        let put = self.store.put_new(&name, vec![Bytes::from(bytes)]).await;
+        let now = core.env.clock.monotonic();
+        let mut state = self.state.lock();
+        state.asking = false;
+        match put {
+            Ok(()) => {
+                state.held.push(name);
+                (state.ask_at, state.pause) = (Duration::ZERO, BALLAST_ASK_FIRST);
+                if state.held.len() >= state.want && std::mem::take(&mut state.full) {
+                    tracing::info!("the ballast is whole: the store has room again");
+                }
+            }
+            Err(error) => {
+                if matches!(error, StoreError::Full { .. }) && !state.full {
+                    tracing::warn!(%error, "the store is full: its ballast finds no room");
+                    state.full = true;
+                }
+                state.ask_at = now + state.pause;
+                state.pause = (state.pause * 2).min(BALLAST_ASK_LONGEST);
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The keeper's part: puts what is missing, one piece after another; gives when to look again.
+    pub(crate) fn tend_ballast(self: &Arc<Self>) -> Option<Duration> {
+        // A segment that waits for room goes first, and asks for it itself.
+        if self.check().is_err() || (self.ballast.is_full() && self.lock().put_error.is_some()) {
+            return None;
+        }
+        let (due, wait) = self.ballast.due(self.env.clock.monotonic());
+        if due {
+            let core = self.clone();
+            self.pool.spawn(async move {
+                core.ballast.ask(&core).await;
+                core.keeper.notify_one();
+            });
+        }
+        wait
+    }
+
+    /// After `error`: gives of the reserve or the ballast, and says whether to try again at once.
+    pub(crate) async fn make_room(&self, error: &LogError, bytes: u64, purpose: For) -> bool {
+        if !matches!(error, LogError::Store(StoreError::Full { .. })) {
+            return false;
+        }
+        if self.links() {
+            return self.reserve.release(bytes);
+        }
+        // One that tells its room needs no other sign.
+        let now = self.env.clock.monotonic();
+        self.store.capacity().is_none() && self.ballast.give_up(bytes, purpose, now).await
+    }
+}

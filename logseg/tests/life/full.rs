@@ -1,0 +1,229 @@
+//! R18 on a store that has an end and does not tell it: an account's quota.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use logseg::{CheckpointName, LogConfig, LogError, SegmentId, SyncMode};
+use swiftclient::{
+    ErrorKind, Faulty, Memory, Verb,
+    disk::SimDisk,
+    faulty::{Fault, Rule},
+    seam::Env,
+};
+
+use crate::{
+    crash::{paused, simulated},
+    world::{Opened, commit, numbers, objects, open, payload},
+};
+
+const SEGMENT: u64 = 64 << 10;
+const QUOTA: u64 = 2 << 20;
+/// What one record's frame holds.
+const FRAME: usize = 6_000;
+
+struct Bed {
+    memory: Memory,
+    disk: SimDisk,
+    journal: bool,
+}
+
+impl Bed {
+    fn new(journal: bool) -> Self {
+        let disk = SimDisk::new();
+        disk.set_capacity(Some(64 << 20));
+        let memory = Memory::new().quota(QUOTA).on_disk(Arc::new(disk.clone()));
+        Self { memory, disk, journal }
+    }
+
+    fn config(&self) -> LogConfig {
+        let mut config = simulated(&self.disk, &Env::simulated(1)).unwrap();
+        config.store = Arc::new(self.memory.clone());
+        if !self.journal {
+            config.journal = None;
+        }
+        config.destage.ballast_bytes = 8 * SEGMENT;
+        config
+    }
+
+    async fn ballast(&self) -> usize {
+        objects(&self.memory).await.iter().filter(|n| n.starts_with("ballast/")).count()
+    }
+
+    /// The machine dies and is there again.
+    fn crash(&mut self) {
+        self.disk.crash_losing_unsynced();
+        self.disk = self.disk.process();
+        self.memory = self.memory.clone().on_disk(Arc::new(self.disk.clone()));
+    }
+}
+
+/// Writes and syncs until admission says that the store is full; gives the last record's number.
+async fn fill(opened: &mut Opened, mut n: u64) -> u64 {
+    for _ in 0..2_000 {
+        match opened.log.admit(FRAME as u64).await {
+            Ok(()) => {}
+            Err(LogError::Full) => return n,
+            Err(e) => panic!("{e}"),
+        }
+        n += 1;
+        let (seq, _) = commit(&mut opened.writer, n, FRAME).unwrap();
+        // Never an error: what was admitted has its room.
+        let synced = opened.log.sync(seq, SyncMode::Inline);
+        tokio::time::timeout(Duration::from_secs(60), synced).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never full");
+}
+
+/// Waits until growth is admitted again.
+async fn recovered(opened: &Opened) {
+    for _ in 0..200 {
+        if opened.log.admit(FRAME as u64).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("still full");
+}
+
+#[test]
+fn a_full_store_is_said_at_admission_and_reads_deletes_and_checkpoints_go_on() {
+    for journal in [true, false] {
+        paused().block_on(async {
+            let bed = Bed::new(journal);
+            let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+            let (_, first) = commit(&mut opened.writer, 1, FRAME).unwrap();
+            let n = fill(&mut opened, 1).await;
+            assert!(n > 100, "{n} records");
+            assert!(bed.memory.used() <= QUOTA);
+            assert!(opened.log.reserve_in_use());
+            // Reads, and what only shrinks.
+            assert_eq!(opened.log.read(&first.unwrap()).await.unwrap(), payload(1, FRAME));
+            opened.log.admit(0).await.unwrap();
+            let (seq, _) = commit(&mut opened.writer, n + 1, 0).unwrap();
+            opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+            // A checkpoint: the chain, its pages, its object.
+            let next = opened.writer.roll().unwrap();
+            let stored = tokio::time::timeout(Duration::from_secs(600), opened.log.stored(next));
+            stored.await.expect("the ballast carries the chain").unwrap();
+            let mut side = opened.log.side_writer().await.unwrap();
+            side.page(&[7; 20_000]).await.unwrap();
+            side.finish().await.unwrap();
+            let name = CheckpointName { epoch: opened.writer.epoch(), number: 1 };
+            opened.log.publish(name, Bytes::from_static(b"root")).await.unwrap();
+            assert!(matches!(opened.log.admit(1).await, Err(LogError::Full)), "still full");
+            // Deleting makes room, and the volume finds it by itself.
+            let epoch = opened.writer.epoch();
+            let dead: Vec<_> = (2..25).map(|c| SegmentId::chain(epoch, c)).collect();
+            opened.log.delete_segments(&dead).await.unwrap();
+            recovered(&opened).await;
+            assert!(!opened.log.reserve_in_use());
+            assert!(bed.ballast().await >= 4, "{}", bed.ballast().await);
+            let again = fill(&mut opened, n + 1).await;
+            assert!(again > n + 20, "{} more", again - n);
+        });
+    }
+}
+
+#[test]
+fn room_that_comes_back_from_outside_is_found_without_any_request_of_ours_waiting() {
+    paused().block_on(async {
+        let bed = Bed::new(true);
+        let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+        fill(&mut opened, 0).await;
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(matches!(opened.log.admit(1).await, Err(LogError::Full)));
+        bed.memory.set_limit(Some(4 * QUOTA));
+        recovered(&opened).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let status = opened.log.status();
+        assert_eq!(status.failed_segments, 0, "{:?}", status.put_error);
+    });
+}
+
+#[test]
+fn a_server_killed_in_any_state_of_a_full_store_comes_back_with_everything() {
+    for journal in [true, false] {
+        for state in 0..4 {
+            let mut bed = Bed::new(journal);
+            let mut n = 0;
+            let mut first = None;
+            paused().block_on(async {
+                let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+                first = commit(&mut opened.writer, 1, FRAME).unwrap().1;
+                n = fill(&mut opened, 1).await;
+                // 0: at the first refusal; 1: with as much stored as the ballast carries; 2: all room
+                // taken by somebody else; 3: there is room again, and nobody has looked yet.
+                if state >= 1 {
+                    tokio::time::sleep(Duration::from_secs(120)).await;
+                }
+                if state >= 2 {
+                    bed.memory.set_limit(Some(bed.memory.used()));
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+                if state == 3 {
+                    bed.memory.set_limit(Some(2 * QUOTA));
+                }
+            });
+            bed.crash();
+            paused().block_on(async {
+                let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+                let found = numbers(&opened.records);
+                assert_eq!(found, (1..=n).collect::<Vec<_>>(), "state {state}, {journal}");
+                assert_eq!(opened.log.read(&first.unwrap()).await.unwrap(), payload(1, FRAME));
+                bed.memory.set_limit(Some(3 * QUOTA));
+                recovered(&opened).await;
+                fill(&mut opened, n).await;
+            });
+        }
+    }
+}
+
+#[test]
+fn ballast_grows_with_the_volume_is_kept_over_a_restart_and_at_rest_nothing_is_asked() {
+    paused().block_on(async {
+        let bed = Bed::new(true);
+        bed.memory.set_limit(Some(64 << 20));
+        let faulty = Faulty::new(Arc::new(bed.memory.clone()));
+        let config = LogConfig { store: Arc::new(faulty.clone()), ..bed.config() };
+        let mut opened = open(&config, SEGMENT).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(bed.ballast().await, 4, "a new volume's");
+        for n in 1..=400 {
+            let (seq, _) = commit(&mut opened.writer, n, FRAME).unwrap();
+            opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let grown = bed.ballast().await;
+        // 2.4 MB stored, an eighth of it in pieces of 16 KiB.
+        assert!((18..=26).contains(&grown), "{grown}");
+        let calls = faulty.calls();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(faulty.calls(), calls, "at rest");
+        drop(opened);
+        let _opened = open(&config, SEGMENT).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(bed.ballast().await, grown);
+    });
+}
+
+#[test]
+fn a_refusal_for_another_reason_takes_no_ballast() {
+    paused().block_on(async {
+        let bed = Bed::new(true);
+        let faulty = Faulty::new(Arc::new(bed.memory.clone()));
+        let config = LogConfig { store: Arc::new(faulty.clone()), ..bed.config() };
+        let mut opened = open(&config, SEGMENT).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        faulty.add(Rule::always(Fault::Refuse(ErrorKind::Denied)).of(Verb::Put));
+        faulty.add(Rule::always(Fault::Refuse(ErrorKind::Unavailable)).of(Verb::PutFile));
+        let (seq, _) = commit(&mut opened.writer, 1, FRAME).unwrap();
+        opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(bed.ballast().await, 4);
+        opened.log.admit(1).await.unwrap();
+    });
+}
