@@ -153,7 +153,15 @@ impl Plan {
             abandon_journal: self.abandon_journal,
             key: None,
             inline_only: false,
-            destage: self.keeping.destage.clone(),
+            destage: logseg::DestageConfig {
+                // A directory tells its room and has a reserve of its own; memory has no checkpoints
+                // worth saving.
+                ballast_bytes: match self.store {
+                    StoreUrl::S3 { .. } | StoreUrl::Swift { .. } => logseg::BALLAST_BYTES,
+                    StoreUrl::Directory(_) | StoreUrl::Memory => 0,
+                },
+                ..self.keeping.destage.clone()
+            },
             disk_cache: self.keeping.cache.clone(),
         }
     }

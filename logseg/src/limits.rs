@@ -114,6 +114,8 @@ pub const ALARM_ATTEMPTS: u32 = 5;
 pub const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 /// ... or when nothing was stored for this long, though nothing failed either.
 pub const FLUSH_SILENCE: Duration = Duration::from_secs(600);
+/// Ballast of a volume on a network store at most (R18: 8 segments), bytes.
+pub const BALLAST_BYTES: u64 = 8 * SEGMENT_BYTES;
 /// Ballast objects that any volume on a network store has, however small (R18).
 pub const BALLAST_LEAST: usize = 4;
 /// One piece more of ballast for so many times its bytes stored.
