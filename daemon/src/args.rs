@@ -30,7 +30,7 @@ pub enum Command {
     Flush(Flush),
 }
 
-#[derive(Debug, Group)]
+#[derive(Debug, Default, Group)]
 pub struct Serve {
     /// PATH, dir:PATH, s3://BUCKET[/PREFIX], swift://CONTAINER[/PREFIX], or mem: (nothing survives
     /// the process). May stand in the configuration.

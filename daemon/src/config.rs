@@ -92,6 +92,18 @@ impl Memory {
     }
 }
 
+impl File {
+    fn read(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+/// True where `serve` would take this configuration file alone.
+pub fn is_legal(text: &str) -> bool {
+    let file = File::read(text);
+    file.is_ok_and(|file| Settings::put_together(args::Serve::default(), file).is_ok())
+}
+
 impl Settings {
     /// The command line over the file over the defaults.
     pub fn of(args: args::Serve) -> Result<Self, String> {
@@ -100,9 +112,13 @@ impl Settings {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .map_err(|e| format!("{}: {e}", path.display()))?;
-                toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?
+                File::read(&text).map_err(|e| format!("{}: {e}", path.display()))?
             }
         };
+        Self::put_together(args, file)
+    }
+
+    fn put_together(args: args::Serve, file: File) -> Result<Self, String> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut rules = file.exports.unwrap_or_default();
         for rule in &args.exports {

@@ -1,66 +1,7 @@
-//! The binary `esker`: it builds the house bottom-up and holds the operator's commands.
-//!
-//! ```text
-//!   esker serve STORE      store → log → index → files → NFS, until SIGTERM
-//!   esker format STORE     an empty volume
-//!   esker check STORE      are the invariants whole? (server stopped)
-//!   esker status           what a running server says about itself
-//!   esker flush [WHAT]     everything committed is durable and stored, or the reason why not
-//! ```
-//!
-//! It hides nothing: whoever reads [`serve`] has read the architecture.
-
-mod admin;
-mod args;
-mod build;
-mod config;
-mod figures;
-mod flush;
-mod interval;
-mod keeping;
-mod logging;
-mod mount_line;
-mod prometheus;
-mod request;
-mod screen;
-mod serve;
-mod size;
-mod status;
-mod store;
-mod store_url;
+//! The binary `esker`; all of it is in the library beside it.
 
 use std::process::ExitCode;
 
-use args::{Args, Command};
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let args = Args::parse();
-    few_arenas();
-    let outcome = match args.command {
-        // It knows only later where its trace goes.
-        Command::Serve(serve) => serve::run(*serve),
-        Command::Format(format) => logging::start(None).and_then(|()| build::format(&format)),
-        Command::Check(check) => logging::start(None).and_then(|()| build::check(&check)),
-        Command::Status(status) => status::run(&status),
-        Command::Flush(flush) => flush::command(&flush),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(reason) => {
-            eprintln!("esker: {reason}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Frame bodies are allocated by reactors and freed by the journal thread or the cache: with glibc's
-/// arena per thread each keeps its own fragments. Measured after 400,000 small files: 637 MiB resident
-/// with `--memory 512MiB` and still growing, 411 MiB with two arenas, at the same rate.
-fn few_arenas() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: called before any thread is made; mallopt has no other condition (mallopt(3)).
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 2);
-    }
+    esker_daemon::main()
 }

@@ -38,6 +38,8 @@ mod apply;
 mod check;
 mod checkpoint;
 mod driver;
+#[doc(hidden)]
+pub mod fuzz;
 mod home;
 mod index;
 pub mod limits;

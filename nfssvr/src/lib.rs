@@ -35,6 +35,8 @@ mod counters;
 mod dispatch;
 mod drc;
 mod exports;
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 pub mod limits;
 mod mount;

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chaos;
+pub mod fuzz;
 pub mod ganesha;
 pub mod load;
 pub mod model;

@@ -112,6 +112,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 const VOLUME: Sort = Sort { what: "the volume object", magic: *b"EskerVol" };
 const CHECKPOINT: Sort = Sort { what: "a checkpoint", magic: *b"EskerCkp" };
 
+/// Bytes of the fields before the wrapped key.
+const VOLUME_FIXED: usize = 64;
+
 /// The object `volume`.
 pub fn encode_volume(v: &VolumeHeader) -> Vec<u8> {
     let wrapped = v.wrapped_key.as_deref().unwrap_or_default();
@@ -129,6 +132,9 @@ pub fn encode_volume(v: &VolumeHeader) -> Vec<u8> {
 /// Reads the object `volume`; three distinct errors (foreign, version, damaged).
 pub fn decode_volume(bytes: &[u8]) -> Result<VolumeHeader, FormatError> {
     let (uuid, fields) = VOLUME.decode(bytes, true)?;
+    if fields.len() < VOLUME_FIXED {
+        return Err(VOLUME.damaged("its fields are cut"));
+    }
     let mut f = Fields::new(fields);
     let segment_bytes = f.u64();
     let name_secret = f.array();

@@ -116,6 +116,9 @@ impl JournalIdentity {
     }
 }
 
+/// Bytes of the fields before the holder's name.
+const FIXED: usize = 48;
+
 fn encode(sort: &Sort, s: &Seal) -> Vec<u8> {
     let mut end = s.holder.len().min(HOLDER_MAX);
     while !s.holder.is_char_boundary(end) {
@@ -132,6 +135,9 @@ fn encode(sort: &Sort, s: &Seal) -> Vec<u8> {
 
 fn decode(sort: &Sort, bytes: &[u8]) -> Result<Seal, FormatError> {
     let (volume, fields) = sort.decode(bytes, true)?;
+    if fields.len() < FIXED {
+        return Err(sort.damaged("its fields are cut"));
+    }
     let mut f = Fields::new(fields);
     let (at, nonce, journal) = (SegmentId(f.u64()), f.array(), f.array());
     let (flags, len) = (f.u32(), f.u32() as usize);

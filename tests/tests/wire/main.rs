@@ -5,6 +5,7 @@
 mod dirs;
 mod errors;
 mod files;
+mod large;
 mod mounts;
 mod repeats;
 mod rpc;
