@@ -151,7 +151,7 @@ async fn a_profile_of_the_shared_file_is_used() {
     std::fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap().to_owned();
     let shared = ("AWS_SHARED_CREDENTIALS_FILE", file);
-    store_with(&fake.url(), &[shared.clone()]).list("", None, 1).await.unwrap();
+    store_with(&fake.url(), std::slice::from_ref(&shared)).list("", None, 1).await.unwrap();
     let work = [shared.clone(), ("AWS_PROFILE", "work".to_owned())];
     store_with(&fake.url(), &work).list("", None, 1).await.unwrap();
     // What is said directly comes first.
