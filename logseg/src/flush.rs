@@ -181,9 +181,10 @@ impl Core {
             self.counts.syncs.fetch_add(1, Ordering::Relaxed);
             if let Err(e) = file.file.sync_data() {
                 self.rewrite(journal, item, "fdatasync", &e)?;
-            } else if item.end - item.durable >= FORGET_BYTES {
+            } else if item.end - item.durable >= FORGET_BYTES && self.links() {
                 // A stream: what will be read again of it is in the frame cache, and its pages are
-                // better used for what comes next than fresh ones.
+                // better used for what comes next than fresh ones. Where it must still travel it
+                // would have to be read from the disk for that.
                 file.file.forget(item.durable, item.end - item.durable);
             }
         }
