@@ -22,6 +22,7 @@ use crate::{
     RESCUE_PATIENCE, SegmentId,
     chain::{JournalFile, Segment},
     core::{Core, Failure, State},
+    destage::Wake,
     format::scan_sealed,
 };
 
@@ -128,6 +129,8 @@ impl Core {
         segment.rescued = Some(pieces);
         segment.tell_stream(segment.end);
         view.ready(*id);
+        // Syncs wait for it: no mark and no age counts.
+        view.force(SegmentId::chain(id.epoch(), id.counter() + 1), Wake::Sync);
         Ok(())
     }
 }
