@@ -7,4 +7,5 @@ pub mod ganesha;
 pub mod load;
 pub mod model;
 pub mod nfsclient;
+pub mod ordeal;
 pub mod server;

@@ -1,0 +1,54 @@
+//! `ordeal`: what a server on a real store must survive; see `esker_tests::ordeal`. The store is the
+//! one that `tests/stores/up` has described in the environment, or a directory.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use esker_tests::ordeal;
+
+/// Ordeals of a server on a store.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+    /// Seed of all random choices.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// kill -9 while segments are on their way.
+    Kills {
+        /// How often.
+        kills: u64,
+    },
+    /// The machine is lost, another goes on with what is in the store.
+    Lost {
+        /// How often.
+        rounds: u64,
+    },
+    /// The store is full, and has room again.
+    Full {
+        /// Gives the store room.
+        #[arg(long)]
+        more: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    println!("seed {}", args.seed);
+    let outcome = match args.what {
+        What::Kills { kills } => ordeal::kills(kills, args.seed),
+        What::Lost { rounds } => ordeal::lost(rounds, args.seed),
+        What::Full { more } => ordeal::full(more.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("FAILED: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
