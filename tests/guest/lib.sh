@@ -10,6 +10,7 @@ bed=$ESKER_TESTBED
 scratch=$ESKER_SCRATCH             # removed after the part
 log=$ESKER_LOG                     # kept
 esker=${ESKER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/esker}
+ordeal=${ESKER_ORDEAL:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/ordeal}
 recorder=${ESKER_RECORDER:-$ESKER_ROOT/target/${ESKER_PROFILE:-release}/recorder}
 kind=${ESKER_STORE_KIND:-dir}       # dir, or a store of tests/stores/up
 store=${ESKER_STORE:-$scratch/store}
@@ -43,6 +44,10 @@ store_objects() {
 store_bytes() { store_objects | awk '{ n += $1 } END { printf "%d\n", n }'; }
 
 start_store() {                    # the store's processes, its environment; $store is its URL then
+  [ -z "${ESKER_STORE_ROOM:-}" ] || mountpoint -q "$scratch/bed/data" || {
+    mkdir -p "$scratch/bed/data"
+    mount -t tmpfs -o "size=$ESKER_STORE_ROOM" tmpfs "$scratch/bed/data"
+  }
   "$ESKER_ROOT/tests/stores/up" "$kind" "$scratch/bed" "${server%:*}" 18000 || exit 1
   # shellcheck disable=SC1091
   . "$scratch/bed/env"
@@ -106,8 +111,10 @@ proven() {
   done
 }
 
-in_store() {                       # what was written lies in the store, and not only here
-  local objects bytes
+in_store() {                       # in_store [PREFIX]: what was written lies there, not only here
+  [ "$kind" != dir ] || return 0
+  local objects bytes store=$store
+  [ $# = 0 ] || store=${store%/*}/$1
   read -r objects bytes < <(store_objects | awk '/\/seg\// { n++; b += $1 } END { print n + 0, b + 0 }')
   say "in $store: $objects segments, $bytes bytes"
   [ "$objects" -ge 2 ] && [ "$bytes" -gt 1000000 ] || fail "the volume is not in the store"
@@ -118,7 +125,7 @@ check_store() {                    # the server is stopped; its volume must be w
     tail -n 20 "$log/check.log"
     fail "esker check found the volume damaged"
   }
-  [ "$kind" = dir ] || in_store
+  in_store
   say "check: $(tail -n 1 "$log/check.log")"
 }
 

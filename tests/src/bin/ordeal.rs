@@ -34,6 +34,8 @@ enum What {
         #[arg(long)]
         more: Option<String>,
     },
+    /// create, write of 10 MB, the timer, flush: in this order.
+    Sequence,
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         What::Kills { kills } => ordeal::kills(kills, args.seed),
         What::Lost { rounds } => ordeal::lost(rounds, args.seed),
         What::Full { more } => ordeal::full(more.as_deref()),
+        What::Sequence => ordeal::sequence(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,6 +18,7 @@
 mod full;
 mod kills;
 mod lost;
+mod sequence;
 mod told;
 
 use std::{
@@ -28,6 +29,7 @@ use std::{
 pub use full::full;
 pub use kills::kills;
 pub use lost::lost;
+pub use sequence::sequence;
 
 use crate::server::{Esker, Setup};
 
