@@ -9,6 +9,7 @@ use super::{
     told::{Broken, Told},
 };
 use crate::{
+    load::now,
     nfsclient::Client,
     server::{Esker, pause},
 };
@@ -30,6 +31,7 @@ pub fn kills(kills: u64, seed: u64) -> Outcome<()> {
     let mut server = bed.serve(&work, &args)?;
     let mut told = directories(&server, seed)?;
     let (mut dice, mut steps, mut flying) = (Dice::new(seed), 0, 0);
+    let began = now();
     for round in 1..=kills {
         let (done, waiting) = work_and_kill(&mut server, &told, &mut dice)?;
         steps += done;
@@ -38,6 +40,7 @@ pub fn kills(kills: u64, seed: u64) -> Outcome<()> {
         look(&server, &mut told, round % WHOLE_EVERY == 0 || round == kills)
             .map_err(|e| format!("after kill {round}: {e}"))?;
     }
+    println!("{} ms a kill", (now() - began).as_millis() / u128::from(kills.max(1)));
     let most = bed.objects()?.len();
     println!(
         "{kills} kills, {steps} steps, {flying} kills with bytes on their way, {most} objects"
@@ -125,8 +128,12 @@ fn settle(bed: &Bed, mut server: Esker, told: &mut [Mutex<Told>], args: &[&str])
                 Err(broken) => return Err(format!("a step at rest: {broken:?}")),
             }
         }
+        let began = now();
         server.restart().map_err(|e| e.to_string())?;
+        let started = now() - began;
         look(&server, told, true)?;
+        let looked = now() - began - started;
+        println!("restarted in {} ms, looked for {} ms", started.as_millis(), looked.as_millis());
     }
     let status = server.stop().map_err(|e| e.to_string())?;
     if !status.success() {

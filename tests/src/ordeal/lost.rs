@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Steps that are synced before the machine is lost.
-const STEPS: u64 = 40;
+const STEPS: u64 = 12;
 
 /// A server without a journal works and is killed; a second one, in a directory of its own and
 /// without anything of the first's, opens the store and finds every synced byte. `rounds` times in
