@@ -120,6 +120,13 @@ in_store() {                       # in_store [PREFIX]: what was written lies th
   [ "$objects" -ge 2 ] && [ "$bytes" -gt 1000000 ] || fail "the volume is not in the store"
 }
 
+ordeal() {                         # ordeal WORDS...: see tests/src/ordeal; what it leaves is kept
+  TMPDIR=$log ESKER_BIN=$esker timeout -k 5 "${ESKER_SECONDS:-600}" \
+    "$ordeal" "$@" --seed "$ESKER_SEED" && return
+  tail -n 15 "$log"/.tmp*/*/log 2>/dev/null | cut -c 1-300 | sed 's/^/  server: /'
+  fail "the ordeal"
+}
+
 check_store() {                    # the server is stopped; its volume must be whole
   "$esker" check "${1:-$store}" ${keeping[@]+"${keeping[@]}"} > "$log/check.log" 2>&1 || {
     tail -n 20 "$log/check.log"
