@@ -7,6 +7,7 @@
 mod bulk;
 mod creation;
 mod names;
+mod thorough;
 
 use std::{
     fmt,
@@ -26,6 +27,7 @@ pub struct Trial {
     store: Arc<dyn ObjectStore>,
     prefix: String,
     scratch: Option<(Arc<dyn Disk>, PathBuf)>,
+    thorough: bool,
 }
 
 /// One clause that did not hold.
@@ -74,13 +76,20 @@ pub(crate) use ensure;
 impl Trial {
     /// A trial of `store` below `prefix` (legal object name parts, without a final `/`).
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
-        Self { store, prefix: prefix.to_owned(), scratch: None }
+        Self { store, prefix: prefix.to_owned(), scratch: None, thorough: false }
     }
 
     /// Try `put_file` too, with files made in `dir` on `disk`.
     #[must_use]
     pub fn with_files(mut self, disk: Arc<dyn Disk>, dir: &Path) -> Self {
         self.scratch = Some((disk, dir.to_owned()));
+        self
+    }
+
+    /// Try large objects and thousands of names too: for stores over a network, which divide them.
+    #[must_use]
+    pub fn thorough(mut self) -> Self {
+        self.thorough = true;
         self
     }
 
@@ -92,7 +101,9 @@ impl Trial {
     /// Runs the clauses whose name `wanted` accepts.
     pub async fn run_those(&self, wanted: impl Fn(&str) -> bool) -> Vec<Failed> {
         let mut failed = Vec::new();
-        let all = [creation::CLAUSES, names::CLAUSES, bulk::CLAUSES].into_iter().flatten();
+        let thorough = if self.thorough { thorough::CLAUSES } else { &[] };
+        let all = [creation::CLAUSES, names::CLAUSES, bulk::CLAUSES, thorough];
+        let all = all.into_iter().flatten();
         for clause in all.filter(|c| wanted(c.name)) {
             if let Err(seen) = (clause.run)(self).await {
                 failed.push(Failed { clause: clause.name, seen });

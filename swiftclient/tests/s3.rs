@@ -63,7 +63,7 @@ async fn the_store_conforms() {
     let Some((store, _)) = store("conforms", "pre/fix").await else { return };
     let scratch = tempfile::tempdir().unwrap();
     let trial = Trial::new(patient(store), "trial").with_files(Arc::new(OsDisk), scratch.path());
-    assert_conforms(&trial).await;
+    assert_conforms(&trial.thorough()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -14,7 +14,7 @@ async fn memory_conforms() {
     let scratch = tempfile::tempdir().unwrap();
     let trial =
         Trial::new(Arc::new(Memory::new()), "trial").with_files(Arc::new(OsDisk), scratch.path());
-    assert_conforms(&trial).await;
+    assert_conforms(&trial.thorough()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
