@@ -20,9 +20,8 @@
 //!    the server ignores the header (RGW), a HEAD comes first.
 //! 2. `Ok` of a put means that the store's MD5 of what it holds is ours (`attests`). What is known
 //!    beforehand carries its MD5, and the server refuses a body that came differently (422).
-//! 3. *Not found* is said only of an object that two GETs or HEADs, the second with `X-Newest`,
-//!    did not find, after its container's record could be read: see `read`. Never because of a
-//!    listing.
+//! 3. *Not found* is said only where a GET or HEAD with `X-Newest` did not find the object, and the
+//!    store cannot have looked in a wrong place: see `read`. Never because of a listing.
 //! 4. A stream shows nothing before its last chunk; a broken or abandoned one shows nothing ever.
 //!
 //! What is eventually consistent, and who relies on what: objects are never changed and a name is
@@ -86,7 +85,8 @@ struct Inner {
 }
 
 /// What is asked for at most.
-const MOST: Info = Info { listing: SWIFT_LIST_NAMES, deletes: SWIFT_BULK_DELETES };
+const MOST: Info =
+    Info { listing: SWIFT_LIST_NAMES, deletes: SWIFT_BULK_DELETES, one_policy: false };
 
 impl Swift {
     /// The store of `config`; nothing is asked yet.

@@ -117,6 +117,8 @@ pub(super) struct Info {
     pub listing: usize,
     /// Names in one bulk delete, at most; 0: there is none.
     pub deletes: usize,
+    /// One storage policy is all there is, so that no object lies in another's ring.
+    pub one_policy: bool,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,8 @@ struct InfoDocument {
 #[derive(Deserialize, Default)]
 struct SwiftInfo {
     container_listing_limit: Option<usize>,
+    #[serde(default)]
+    policies: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +153,7 @@ impl Info {
         Self {
             listing: listing.unwrap_or(most.listing).min(most.listing),
             deletes: deletes.min(most.deletes),
+            one_policy: info.swift.policies.len() == 1,
         }
     }
 }

@@ -15,7 +15,10 @@
 //! any Swift.
 //!
 //! What is outside `seg/` and `side/` is asked for with `X-Newest` at once: recovery decides by it,
-//! and a replica that missed a DELETE must not show a checkpoint that is gone.
+//! and a replica that missed a DELETE must not show a checkpoint that is gone. There a 404 is
+//! believed at once where `/info` tells of one storage policy: then there is no other ring, and a
+//! writer that looks for its successor after each segment asks once. (A policy that was retired is
+//! not told of. For segments, by whose absence a chain ends, the longer way is always taken.)
 
 use std::ops::Range;
 
@@ -75,6 +78,9 @@ impl Inner {
         }
         // Read to its end, so that its connection can serve again.
         reply.collect(DOCUMENT_BYTES).await.map_err(|e| self.session.broken(&first, e))?;
+        if Layout::in_base(name) && self.info().await.one_policy {
+            return Err(not_found());
+        }
         if !self.containers.exists(&self.session, &place.container).await? {
             return Err(not_found());
         }

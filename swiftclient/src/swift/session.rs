@@ -367,18 +367,12 @@ impl Session {
         url: &Url,
         request: Request<Body>,
     ) -> Result<Response<Bytes>, StoreError> {
-        let what = format!("a token from {url}");
         let setting = self.auth.setting();
+        let what = format!("a token from {url} ({setting})");
         let reply = match self.http.call(request, DOCUMENT_BYTES).await {
             Ok(reply) => reply,
             // Asking again for a token changes nothing: never `Unknown`.
-            Err(e) => match e.into_store(&what, false) {
-                StoreError::Denied { what, reason } => {
-                    let reason = format!("{reason} (set in {setting})");
-                    return Err(StoreError::Denied { what, reason });
-                }
-                other => return Err(other),
-            },
+            Err(e) => return Err(e.into_store(what, false)),
         };
         match reply.status().as_u16() {
             200..=299 => Ok(reply),
@@ -390,14 +384,16 @@ impl Session {
                     refusal::said(reply.body())
                 ),
             }),
-            status @ (300..=399 | 404 | 405) => Err(self.no_identity(url, &format!("{status}"))),
+            status @ (300..=400 | 404..=407 | 410..=417) => {
+                Err(self.no_identity(url, &format!("{status}")))
+            }
             _ => Err(refusal::sorted(what, Doing::Reading, &reply)),
         }
     }
 
     fn no_identity(&self, url: &Url, seen: &str) -> StoreError {
         StoreError::Denied {
-            what: format!("a token from {url}"),
+            what: format!("a token from {url} ({})", self.auth.setting()),
             reason: format!("{seen}: check {}", self.auth.setting()),
         }
     }

@@ -43,7 +43,7 @@ fn each_object_has_its_own_fate() {
 
 #[test]
 fn the_servers_limits_are_kept() {
-    let most = Info { listing: 10_000, deletes: 1000 };
+    let most = Info { listing: 10_000, deletes: 1000, one_policy: false };
     let read = |text: &str| {
         let info = Info::read(text.as_bytes(), most);
         (info.listing, info.deletes)
@@ -57,4 +57,11 @@ fn the_servers_limits_are_kept() {
     assert_eq!(read(r#"{"swift": {}, "bulk_delete": {}}"#), (10_000, 1000));
     assert_eq!(read(r#"{"swift": {}}"#), (10_000, 0));
     assert_eq!(read("<html>"), (10_000, 1000));
+    let policies = |text: &str| {
+        let info = format!(r#"{{"swift": {{"policies": [{text}]}}}}"#);
+        Info::read(info.as_bytes(), most).one_policy
+    };
+    assert!(policies(r#"{"name": "gold", "default": true}"#));
+    assert!(!policies(r#"{"name": "gold"}, {"name": "silver"}"#));
+    assert!(!policies("") && !Info::read(b"{}", most).one_policy);
 }

@@ -98,6 +98,14 @@ async fn not_found_takes_a_container_and_a_second_look() {
     let looks =
         ["HEAD /v1/A/c/p/n", "HEAD /v1/A/c/p/ckpt/9", "HEAD /v1/A/c", "HEAD /v1/A/c/p/ckpt/9"];
     assert_eq!(newest(&fake), looks.map(|line| (line.to_owned(), true)));
+    // With one storage policy there is no wrong ring: once is enough, but not for a segment.
+    fake.world.lock().info = Some(r#"{"swift": {"policies": [{"name": "gold"}]}}"#.into());
+    let plain = fake.store();
+    for (text, looks) in [("ckpt/9", 1), ("seg/00000001/00000009", 3)] {
+        fake.forget_log();
+        assert!(plain.head(&name(text)).await.unwrap_err().is_not_found());
+        assert_eq!(fake.lines().len(), looks, "{text}");
+    }
     // No container, no object.
     fake.forget_log();
     assert!(store.head(&name("side/00000001/00000001")).await.unwrap_err().is_not_found());

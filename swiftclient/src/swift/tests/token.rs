@@ -88,6 +88,11 @@ async fn a_new_token_that_is_refused_is_the_end() {
     // Once with the old, once with the new one.
     assert_eq!(fake.lines(), ["HEAD /v1/A/c/p/n"; 2]);
     assert_eq!(given(&fake), 2);
+    // The first one ever: another would be refused as well.
+    fake.forget_log();
+    let error = fake.store().head(&name("n")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert_eq!((fake.lines().len(), given(&fake)), (1, 3));
     // A ready token cannot be renewed.
     let url = format!("http://{}/v1/A", fake.address);
     let store = fake.store_of(&[("OS_AUTH_TOKEN", "old"), ("OS_STORAGE_URL", &url)]);
