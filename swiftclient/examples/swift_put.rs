@@ -87,8 +87,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut spent = [(Duration::ZERO, Duration::ZERO); 3];
     // The first round makes containers and connections, and does not count.
     for round in 0..=rounds {
-        for (way, spent) in spent.iter_mut().enumerate() {
-            let name = ObjectName::new(format!("seg/00000001/{:08x}", round * 3 + way as u32));
+        for (way, spent) in (0..).zip(&mut spent) {
+            let name = ObjectName::new(format!("seg/00000001/{:08x}", round * 3 + way));
             let name = name.ok_or("no name")?;
             let at = format!("{}/bare-{round}", bare.container);
             let (wall, busy) = (env.clock.monotonic(), cpu());
