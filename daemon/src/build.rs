@@ -97,13 +97,18 @@ impl Plan {
         {
             return Err(format!("{}: no such directory", path.display()));
         }
-        let Store { objects, meter, patience } =
-            Store::open(&self.store, self.store_timeout, &disk, &env)?;
+        let store = Store::open(&self.store, self.store_timeout, &disk, &env)?;
+        store.greet(&self.store).await;
+        let Store { objects, meter, patience, ground } = store;
         let mut log = self.log_config(objects, disk, env.clone(), pool);
         let journal = log.journal.clone();
-        let header = match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
+        let found = Recovery::volume(&log).await.map_err(|e| format!("{}: {e}", self.store))?;
+        let header = match found {
             Some(header) => header,
-            None if self.may_format => new_volume(&log, &*meter).await?,
+            None if self.may_format => {
+                ground.refuse_foreign(&self.store).await?;
+                new_volume(&log, &*meter).await?
+            }
             None => return Err(format!("{}: no volume there", self.store)),
         };
         let class = recorded_class(&*meter, &header, &env).await?;
@@ -223,12 +228,16 @@ pub fn format(args: &args::Format) -> Result<ExitCode, String> {
     pool.block_on(async {
         let env = Env::real();
         let disk = disk()?;
-        let Store { objects, meter, .. } =
-            Store::open(&plan.store, plan.store_timeout, &disk, &env)?;
+        let store = Store::open(&plan.store, plan.store_timeout, &disk, &env)?;
+        store.greet(&plan.store).await;
+        let Store { objects, meter, ground, .. } = store;
         let log = plan.log_config(objects, disk, env, pool.handle());
-        match Recovery::volume(&log).await.map_err(|e| e.to_string())? {
+        match Recovery::volume(&log).await.map_err(|e| format!("{}: {e}", plan.store))? {
             Some(_) => Err(format!("{}: holds a volume already", plan.store)),
-            None => new_volume(&log, &*meter).await,
+            None => {
+                ground.refuse_foreign(&plan.store).await?;
+                new_volume(&log, &*meter).await
+            }
         }
     })?;
     let house = pool.block_on(plan.open(pool.handle()))?;

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use logseg::VolumeHeader;
+use logseg::{VolumeHeader, format::volume_name};
 use swiftclient::{
     Directory, Memory, Metered, ObjectStore, Retrying, S3, S3Config, StoreClass, StoreError, Swift,
-    disk::Disk, probe, retrying::Policy, seam::Env, swift::SwiftConfig,
+    disk::Disk, http::HttpConfig, probe, retrying::Policy, seam::Env, swift::SwiftConfig,
 };
 
 use crate::store_url::StoreUrl;
@@ -29,6 +29,35 @@ pub struct Store {
     pub meter: Arc<Metered>,
     /// `None`: the store is on this machine, where a second try finds what the first did.
     pub patience: Option<Retrying>,
+    /// What the store stands in.
+    pub ground: Ground,
+}
+
+/// What a store stands in, where things may lie that are no objects of a volume: a store shows only
+/// names that could be its own.
+pub enum Ground {
+    /// Nobody else's: memory, or a directory, which was looked at before it was opened.
+    Own,
+    Bucket(S3),
+    Container(Swift),
+}
+
+impl Ground {
+    /// Errors where anything lies there: called before a volume is made, when it has no object yet.
+    pub async fn refuse_foreign(&self, url: &StoreUrl) -> Result<(), String> {
+        let first = match self {
+            Self::Own => return Ok(()),
+            Self::Bucket(s3) => s3.first().await,
+            Self::Container(swift) => swift.first().await,
+        };
+        match first.map_err(|e| format!("{url}: {e}"))? {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "{url} is not empty and no volume: it holds {name:?}. Nothing was written; name a \
+                 prefix of the volume's own: {url}/NAME"
+            )),
+        }
+    }
 }
 
 impl Store {
@@ -40,6 +69,9 @@ impl Store {
         disk: &Arc<dyn Disk>,
         env: &Env,
     ) -> Result<Self, String> {
+        let failed = |e: StoreError| format!("{url}: {e}");
+        let variable = |name: &str| std::env::var(name).ok();
+        let mut ground = Ground::Own;
         let bare: Arc<dyn ObjectStore> = match url {
             StoreUrl::Memory => Arc::new(Memory::new()),
             StoreUrl::Directory(path) => {
@@ -49,18 +81,21 @@ impl Store {
                 Arc::new(Directory::create(disk.clone(), path, env).map_err(|e| e.to_string())?)
             }
             StoreUrl::Swift { container, prefix } => {
-                let variable = |name: &str| std::env::var(name).ok();
-                let failed = |e: StoreError| format!("{url}: {e}");
                 let mut config =
                     SwiftConfig::from_env(variable, container, prefix).map_err(failed)?;
                 config.idle_timeout = timeout.unwrap_or(config.idle_timeout);
-                Arc::new(Swift::new(&config, env).map_err(failed)?.on_disk(disk.clone()))
+                let swift = Swift::new(&config, env).map_err(failed)?.on_disk(disk.clone());
+                ground = Ground::Container(swift.clone());
+                Arc::new(swift)
             }
             StoreUrl::S3 { bucket, prefix } => {
-                let variable = |name: &str| std::env::var(name).ok();
-                let config = S3Config::from_env(variable, bucket, prefix);
-                let s3 = config.and_then(|config| S3::new(config, env));
-                Arc::new(s3.map_err(|e| format!("{url}: {e}"))?.on_disk(disk.clone()))
+                let config = S3Config::from_env(variable, bucket, prefix).map_err(failed)?;
+                let usual = HttpConfig::default();
+                let idle_timeout = timeout.unwrap_or(usual.idle_timeout);
+                let http = HttpConfig { idle_timeout, ..usual };
+                let s3 = S3::with_http(config, env, &http).map_err(failed)?.on_disk(disk.clone());
+                ground = Ground::Bucket(s3.clone());
+                Arc::new(s3)
             }
         };
         let remote = matches!(url, StoreUrl::S3 { .. } | StoreUrl::Swift { .. });
@@ -73,7 +108,21 @@ impl Store {
             Some(patience) => Arc::new(patience.clone()),
             None => meter.clone(),
         };
-        Ok(Self { objects, meter, patience })
+        Ok(Self { objects, meter, patience, ground })
+    }
+
+    /// Asks the store once. One that does not answer is asked again by whoever opens the volume, for
+    /// as long as its patience lasts: the operator learns at once what is being waited for.
+    pub async fn greet(&self, url: &StoreUrl) {
+        if self.patience.is_none() {
+            return;
+        }
+        if let Err(error) = self.meter.head(&volume_name()).await
+            && error.is_transient()
+        {
+            let budget = Policy::default().budget;
+            tracing::warn!(store = %url, %error, ?budget, "the store does not answer yet");
+        }
     }
 }
 

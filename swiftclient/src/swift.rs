@@ -54,6 +54,16 @@ use bytes::Bytes;
 
 pub use config::{Auth, Credential, Domain, Named, Secret, SwiftConfig};
 
+/// A door for the tests that throw bytes at decoders: the answer to a bulk delete, `/info`, a
+/// listing, an error page. Gives how many names the listing holds, if it is one.
+#[doc(hidden)]
+pub fn fuzz(document: &[u8]) -> Option<usize> {
+    let _ = bulk::fates(&[], document);
+    let _ = Info::read(document, MOST);
+    let _ = refusal::said(document);
+    list::names(document, "fuzz").ok().map(|names| names.len())
+}
+
 use crate::{
     ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError, StoreFuture,
     disk::{Disk, OsDisk},
@@ -102,6 +112,15 @@ impl Swift {
             no_bulk: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner), disk: Arc::new(OsDisk) })
+    }
+
+    /// The first object that stands below the volume's place in its container, whatever it is
+    /// called: [`ObjectStore::list`] does not show what is no name of ours. None in a container that
+    /// does not exist.
+    pub async fn first(&self) -> Result<Option<String>, StoreError> {
+        let prefix = self.inner.layout.prefix();
+        let found = self.inner.page(self.inner.layout.base(), prefix, None, 1).await?;
+        Ok(found.into_iter().next())
     }
 
     /// Reads the files given to `put_file` from `disk` instead of the machine's.

@@ -13,6 +13,19 @@ use crate::{
 };
 
 impl Door {
+    /// The first key below the prefix, of whatever form.
+    pub(super) async fn first(&self) -> Result<Option<String>, StoreError> {
+        let ask = Ask::new(Verb::List, Method::GET, "")
+            .query("list-type", "2")
+            .query("prefix", self.config.key(""))
+            .query("max-keys", "1")
+            .query("encoding-type", "url");
+        let reply = self.call(&ask, Body::Empty, DOCUMENT_BYTES).await?;
+        let corrupt = |reason: String| StoreError::Corrupt { what: ask.what(), reason };
+        let page = documents::page(reply.body()).map_err(corrupt)?;
+        Ok(page.contents.into_iter().next().map(|listed| listed.key))
+    }
+
     /// Up to `limit` names. Each page is asked for by the last key of the one before: what a
     /// continuation token stands for, without a state in the store.
     pub(super) async fn list(

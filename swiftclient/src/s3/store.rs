@@ -67,6 +67,12 @@ impl S3 {
         self.inner.door.create_bucket().await
     }
 
+    /// The first key that stands below the volume's place in the bucket, whatever it is called:
+    /// [`ObjectStore::list`] does not show what is no name of ours.
+    pub async fn first(&self) -> Result<Option<String>, StoreError> {
+        self.inner.door.first().await
+    }
+
     /// What [`ObjectStore::class`] answers.
     #[must_use]
     pub fn with_class(mut self, class: StoreClass) -> Self {

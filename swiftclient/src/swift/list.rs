@@ -20,7 +20,7 @@ struct Row {
     name: Option<String>,
 }
 
-fn names(body: &[u8], what: &str) -> Result<Vec<String>, StoreError> {
+pub(super) fn names(body: &[u8], what: &str) -> Result<Vec<String>, StoreError> {
     // 204 has no body at all.
     if body.trim_ascii().is_empty() {
         return Ok(Vec::new());
@@ -45,7 +45,7 @@ impl Inner {
     }
 
     /// One page; nothing where there is no such container (or account).
-    async fn page(
+    pub(super) async fn page(
         &self,
         container: &str,
         prefix: &str,

@@ -34,6 +34,8 @@ pub const TARGETS: &[Target] = &[
     target("files", files),
     target("exports", exports),
     target("settings", settings),
+    target("s3", s3),
+    target("swift", swift),
 ];
 
 /// Record marking: the records are the same however the bytes arrive (RFC 5531 §11).
@@ -233,6 +235,20 @@ fn exports(bytes: &[u8]) {
         let peer = std::net::Ipv4Addr::new(10, 1, 2, 3).into();
         let grants = exports.grants(peer);
         let _ = exports.holding(&[], &grants);
+    }
+}
+
+/// What an S3 store sends: errors, listings, the outcome of deletions.
+fn s3(bytes: &[u8]) {
+    if let Some(keys) = swiftclient::s3::fuzz(bytes) {
+        assert!(keys <= bytes.len());
+    }
+}
+
+/// What a Swift store sends.
+fn swift(bytes: &[u8]) {
+    if let Some(names) = swiftclient::swift::fuzz(bytes) {
+        assert!(names <= bytes.len());
     }
 }
 
