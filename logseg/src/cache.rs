@@ -63,11 +63,6 @@ impl FrameCache {
         }
     }
 
-    /// Most bytes.
-    pub(crate) fn limit(&self) -> u64 {
-        self.frames.capacity()
-    }
-
     /// Bytes held now.
     pub(crate) fn bytes(&self) -> u64 {
         self.frames.weight()

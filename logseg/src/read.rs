@@ -18,6 +18,7 @@
 //! 4. Read-ahead never fails a read: who joins such a flight and meets its error asks for himself.
 
 mod board;
+mod early;
 mod fetch;
 mod opened;
 
@@ -38,6 +39,7 @@ use tokio::runtime::Handle;
 
 use self::{
     board::{Board, Booked, Flight, Limits, Wanted},
+    early::Early,
     opened::{Lock, cut},
 };
 use crate::{
@@ -64,6 +66,10 @@ pub struct ReadStatus {
     pub get_bytes: u64,
     /// Frames asked for ahead of their readers.
     pub ahead_frames: u64,
+    /// Frames that came ahead of their readers and were read.
+    pub ahead_used: u64,
+    /// Frames that came ahead and had to make room before anybody read them.
+    pub ahead_wasted: u64,
     /// Answers whose checksums did not hold, asked for once more.
     pub asked_again: u64,
     /// Of these, how often the second answer did not hold either: damage, told to the reader.
@@ -83,6 +89,7 @@ struct Inner {
     volume: [u8; 16],
     key: Option<VolumeKey>,
     cache: FrameCache,
+    early: Early,
     disk: Option<DiskCache>,
     /// Nonce, and so seed and key, of segments read before: it spares a second get.
     seeds: Cache<SegmentId, Lock>,
@@ -116,14 +123,15 @@ impl Reader {
     ) -> Self {
         let limits = Limits::of_cache(cache_bytes);
         let local = store.local_dir().is_some();
-        let flight = if local { 0 } else { limits.flight };
+        let (flight, early) = if local { (0, 0) } else { (limits.flight, cache_bytes / 16 * 3) };
         Self(Arc::new(Inner {
             store,
             homes,
             pool,
             volume,
             key,
-            cache: FrameCache::new(cache_bytes.saturating_sub(flight)),
+            cache: FrameCache::new(cache_bytes.saturating_sub(flight + early)),
+            early: Early::new(early),
             disk,
             seeds: Cache::new(SEEDS_KEPT),
             board: Mutex::new(Board::new(limits)),
@@ -135,7 +143,9 @@ impl Reader {
 
     /// Decoded body of an entry, if it is in memory.
     pub(crate) fn now(&self, location: &Location) -> Option<Bytes> {
-        self.0.homes.in_memory(location).or_else(|| self.0.cache.get(location))
+        let inner = &*self.0;
+        let here = inner.homes.in_memory(location).or_else(|| inner.cache.get(location));
+        here.or_else(|| inner.early.get(location))
     }
 
     /// Decoded body of an entry, checked. Data entries enter the cache. Dropping the future does
@@ -171,7 +181,9 @@ impl Reader {
         if self.0.local {
             return 0;
         }
-        let wanted = locations.iter().filter(|at| !self.0.cache.contains(at));
+        let inner = &*self.0;
+        let here = |at: &Location| inner.cache.contains(at) || inner.early.contains(at);
+        let wanted = locations.iter().filter(|at| !here(at));
         let wanted: Vec<Location> = wanted.copied().collect();
         let near = self.travels_alone(&wanted);
         let mut bytes = 0;
@@ -193,7 +205,7 @@ impl Reader {
     /// Most bytes that may lie in the cache unread because they were asked for ahead; 0 where that
     /// does not pay.
     pub(crate) fn ahead_bytes(&self) -> u64 {
-        if self.0.local { 0 } else { self.0.cache.limit() / 4 }
+        self.0.early.limit()
     }
 
     /// Bytes `part` of the decoded body of a data entry, checked. Where the frame is not in memory
@@ -223,6 +235,7 @@ impl Reader {
     /// Drops what is kept of deleted segments.
     pub(crate) fn forget(&self, segments: &[SegmentId]) {
         self.0.cache.forget(segments);
+        self.0.early.forget(segments);
         for segment in segments {
             self.0.seeds.remove(segment);
         }
@@ -233,13 +246,16 @@ impl Reader {
 
     /// Bytes in the cache now.
     pub(crate) fn cached_bytes(&self) -> u64 {
-        self.0.cache.bytes()
+        self.0.cache.bytes() + self.0.early.bytes()
     }
 
     /// Figures.
     pub(crate) fn status(&self) -> ReadStatus {
         let counts = &self.0.counts;
+        let (ahead_used, ahead_wasted) = self.0.early.counts();
         ReadStatus {
+            ahead_used,
+            ahead_wasted,
             gets: counts.gets.load(Relaxed),
             get_bytes: counts.get_bytes.load(Relaxed),
             ahead_frames: counts.ahead_frames.load(Relaxed),
@@ -262,7 +278,8 @@ impl Reader {
             let wanted = Wanted { location: *location, part: None };
             board.join(&wanted).unwrap_or_else(|| {
                 fresh = true;
-                Booked { flight: board.book(*location, alone), ahead: false }
+                let flight = board.book(*location, alone);
+                Booked { flight, ahead: false, joined: true }
             })
         });
         let flights = flights.collect();
@@ -289,7 +306,7 @@ impl Reader {
     }
 
     async fn land(&self, booked: Option<Booked>, at: &Location) -> Result<Bytes, LogError> {
-        let Some(Booked { flight, ahead }) = booked else { return Err(closed()) };
+        let Some(Booked { flight, ahead, .. }) = booked else { return Err(closed()) };
         match flight.await {
             Err(_) if ahead => {
                 // Nobody waited for it when it set out: its error is not yet ours.

@@ -60,6 +60,8 @@ pub(super) struct Booked {
     pub flight: Flight,
     /// It was begun by nobody who waits: its error may be another's affair.
     pub ahead: bool,
+    /// Somebody waits for it.
+    pub joined: bool,
 }
 
 struct Waiting {
@@ -75,6 +77,8 @@ pub(super) struct Load {
     /// From the first byte to the last, gaps too.
     pub span: u64,
     pub alone: bool,
+    /// Nobody waited for it when it set out.
+    pub ahead: bool,
 }
 
 pub(super) struct Board {
@@ -105,6 +109,7 @@ impl Board {
     /// for.
     pub fn join(&mut self, wanted: &Wanted) -> Option<Booked> {
         let booked = self.flights.get_mut(wanted)?;
+        booked.joined = true;
         if let Some(waiting) = self.waiting.get_mut(&wanted.location)
             && wanted.part.is_none()
             && waiting.ahead
@@ -113,7 +118,7 @@ impl Board {
             self.ahead_waiting -= u64::from(wanted.location.stored);
             self.demand.push_back(wanted.location);
         }
-        Some(Booked { flight: booked.flight.clone(), ahead: booked.ahead })
+        Some(Booked { flight: booked.flight.clone(), ahead: booked.ahead, joined: true })
     }
 
     /// Opens a flight that its caller will carry out: for what does not travel with others.
@@ -122,7 +127,8 @@ impl Board {
         let segment = wanted.location.segment;
         let flight = async move { told.await.unwrap_or_else(|_| Err(stopped(segment))) };
         let flight = flight.boxed().shared();
-        self.flights.insert(wanted, Booked { flight: flight.clone(), ahead: false });
+        let booked = Booked { flight: flight.clone(), ahead: false, joined: true };
+        self.flights.insert(wanted, booked);
         (flight, tell)
     }
 
@@ -143,7 +149,7 @@ impl Board {
         }
         let (_, tell) = self.open(wanted);
         if let Some(booked) = self.flights.get_mut(&wanted) {
-            booked.ahead = true;
+            (booked.ahead, booked.joined) = (true, false);
         }
         self.waiting.insert(location, Waiting { tell, alone: false, ahead: true });
         self.ahead.push_back(location);
@@ -164,7 +170,7 @@ impl Board {
             return None;
         }
         self.flying += span;
-        let mut load = Load { places: Vec::with_capacity(places.len()), span, alone: false };
+        let mut load = Load { places: Vec::with_capacity(places.len()), span, alone: false, ahead };
         for place in places {
             let Some(waiting) = self.waiting.remove(&place) else { continue };
             if waiting.ahead {
@@ -181,9 +187,9 @@ impl Board {
         !self.waiting.is_empty()
     }
 
-    /// A flight is over: who comes now begins another.
-    pub fn over(&mut self, wanted: &Wanted) {
-        self.flights.remove(wanted);
+    /// A flight is over: who comes now begins another. True where somebody waited for it.
+    pub fn over(&mut self, wanted: &Wanted) -> bool {
+        self.flights.remove(wanted).is_some_and(|booked| booked.joined)
     }
 
     /// A load of this span flies no more.

@@ -26,12 +26,17 @@ struct Landing {
     inner: Arc<Inner>,
     flying: Vec<Wanted>,
     span: u64,
+    ahead: bool,
 }
 
 impl Landing {
     /// What belongs into the cache is there by now: late-comers find it.
     fn tell(&mut self, wanted: &Wanted, tell: oneshot::Sender<Outcome>, outcome: Outcome) {
-        self.inner.board.lock().over(wanted);
+        let joined = self.inner.board.lock().over(wanted);
+        if joined && self.ahead {
+            // It has its reader.
+            self.inner.early.get(&wanted.location);
+        }
         self.flying.retain(|w| w != wanted);
         let _ = tell.send(outcome);
     }
@@ -40,9 +45,20 @@ impl Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         let mut board = self.inner.board.lock();
-        self.flying.iter().for_each(|wanted| board.over(wanted));
+        for wanted in &self.flying {
+            board.over(wanted);
+        }
         board.land(self.span);
     }
+}
+
+/// Where a data frame goes that came.
+#[derive(Clone, Copy)]
+enum Keep {
+    /// Somebody reads it.
+    Cache,
+    /// Nobody yet.
+    Early,
 }
 
 impl Inner {
@@ -68,13 +84,15 @@ impl Inner {
 
     async fn carry(self: &Arc<Self>, load: Load) {
         let flying = load.places.iter().map(|(location, _)| whole(location)).collect();
-        let mut landing = Landing { inner: self.clone(), flying, span: load.span };
+        let keep = if load.ahead { Keep::Early } else { Keep::Cache };
+        let (span, ahead) = (load.span, load.ahead);
+        let mut landing = Landing { inner: self.clone(), flying, span, ahead };
         let mut missing = Vec::with_capacity(load.places.len());
         for (location, tell) in load.places {
             let found = if load.alone {
                 Some(self.fetch(whole(&location)).await.map_err(Arc::new))
             } else {
-                self.kept_on_disk(&location).await.map(Ok)
+                self.kept_on_disk(&location, keep).await.map(Ok)
             };
             match found {
                 Some(outcome) => landing.tell(&whole(&location), tell, outcome),
@@ -82,7 +100,7 @@ impl Inner {
             }
         }
         let groups = self.groups(missing.iter().map(|(location, _)| *location));
-        let done = join_all(groups.iter().map(|group| self.fetch_range(group))).await;
+        let done = join_all(groups.iter().map(|group| self.fetch_range(group, keep))).await;
         for ((location, tell), outcome) in missing.into_iter().zip(done.into_iter().flatten()) {
             landing.tell(&whole(&location), tell, outcome);
         }
@@ -110,7 +128,8 @@ impl Inner {
         wanted: Wanted,
         tell: oneshot::Sender<Outcome>,
     ) {
-        let mut landing = Landing { inner: self.clone(), flying: vec![wanted], span: 0 };
+        let mut landing =
+            Landing { inner: self.clone(), flying: vec![wanted], span: 0, ahead: false };
         let outcome = self.fetch(wanted).await.map_err(Arc::new);
         landing.tell(&wanted, tell, outcome);
     }
@@ -125,13 +144,13 @@ impl Inner {
                 return found.inspect_err(|e| self.report(e));
             }
         }
-        let body = match self.kept_on_disk(location).await {
+        let body = match self.kept_on_disk(location, Keep::Cache).await {
             Some(body) => body,
             None => {
                 if let Some(part) = self.part_from_store(&wanted).await? {
                     return Ok(part);
                 }
-                let mut got = self.fetch_range(std::slice::from_ref(location)).await;
+                let mut got = self.fetch_range(std::slice::from_ref(location), Keep::Cache).await;
                 match got.pop() {
                     Some(outcome) => outcome.map_err(|e| e.again())?,
                     None => return Err(fault(location, &beyond(), None)),
@@ -160,7 +179,7 @@ impl Inner {
             }
         }
         let entry = read_file(file, segment, begin(location)..end(location))?;
-        let body = self.opened(location, &lock, &entry, entry.len());
+        let body = self.opened(location, &lock, &entry, entry.len(), Keep::Cache);
         let body = body.map_err(|e| fault(location, &e, owner_of(location, &lock, &entry)))?;
         cut_wanted(wanted, body)
     }
@@ -210,11 +229,11 @@ impl Inner {
     }
 
     /// The entry from the disk cache, if it is there and good.
-    async fn kept_on_disk(&self, location: &Location) -> Option<Bytes> {
+    async fn kept_on_disk(&self, location: &Location, keep: Keep) -> Option<Bytes> {
         let disk = self.disk.as_ref()?;
         let entry = disk.get(location)?;
         let lock = self.lock(location.segment).await.ok()?;
-        match self.opened(location, &lock, &entry, entry.len()) {
+        match self.opened(location, &lock, &entry, entry.len(), keep) {
             Ok(body) => Some(body),
             Err(_) => {
                 disk.reject(location);
@@ -224,7 +243,7 @@ impl Inner {
     }
 
     /// Entries of one segment, ascending, in one ranged get; an outcome for each.
-    async fn fetch_range(&self, places: &[Location]) -> Vec<Outcome> {
+    async fn fetch_range(&self, places: &[Location], keep: Keep) -> Vec<Outcome> {
         let Some(first) = places.first() else { return Vec::new() };
         let segment = first.segment;
         let to = places.iter().map(end).max().unwrap_or(0);
@@ -253,7 +272,7 @@ impl Inner {
         };
         let mut outcomes = Vec::with_capacity(places.len());
         for location in places {
-            outcomes.push(self.unpack(location, lock.as_ref(), &bytes, from).await);
+            outcomes.push(self.unpack(location, lock.as_ref(), &bytes, from, keep).await);
         }
         outcomes
     }
@@ -265,24 +284,25 @@ impl Inner {
         lock: Option<&Lock>,
         bytes: &Bytes,
         from: u64,
+        keep: Keep,
     ) -> Outcome {
         let at =
             |offset: u64| usize::try_from(offset - from).unwrap_or(usize::MAX).min(bytes.len());
         let entry = bytes.slice(at(begin(location))..at(end(location)));
         if let Some(lock) = lock
-            && let Ok(body) = self.opened(location, lock, &entry, bytes.len())
+            && let Ok(body) = self.opened(location, lock, &entry, bytes.len(), keep)
         {
             if let Some(disk) = &self.disk {
                 disk.offer(location, &entry);
             }
             return Ok(body);
         }
-        self.ask_again(location).await.map_err(Arc::new)
+        self.ask_again(location, keep).await.map_err(Arc::new)
     }
 
     /// Invariant 1: once more, from the store itself, header and all. What does not hold now is
     /// damage.
-    async fn ask_again(&self, location: &Location) -> Result<Bytes, LogError> {
+    async fn ask_again(&self, location: &Location, keep: Keep) -> Result<Bytes, LogError> {
         let segment = location.segment;
         self.counts.asked_again.fetch_add(1, Relaxed);
         let before = self.seeds.remove(&segment);
@@ -299,7 +319,7 @@ impl Inner {
             self.report(&damage);
             return Err(damage);
         }
-        match self.opened(location, &lock, &entry, entry.len()) {
+        match self.opened(location, &lock, &entry, entry.len(), keep) {
             Ok(body) => {
                 let (object, offset) = (segment_name(segment), location.offset);
                 tracing::warn!(%object, offset, "an answer of the store was damaged; asked again, it is good");
@@ -330,14 +350,21 @@ impl Inner {
         lock: &Lock,
         entry: &Bytes,
         of: usize,
+        keep: Keep,
     ) -> Result<Bytes, EntryFault> {
         let (kind, mut body) = open_entry(location, lock, entry)?;
         let inside = entry.as_ptr_range().contains(&body.as_ptr());
         if inside && of > entry.len() {
             body = Bytes::copy_from_slice(&body);
         }
-        if kind == Kind::Data {
-            self.cache.insert(location, &body);
+        match keep {
+            _ if kind != Kind::Data => {}
+            Keep::Cache => self.cache.insert(location, &body),
+            Keep::Early => {
+                for (place, read) in self.early.insert(location, &body) {
+                    self.cache.insert(&place, &read);
+                }
+            }
         }
         Ok(body)
     }

@@ -15,7 +15,9 @@ fn places(load: &Load) -> Vec<u32> {
 /// Takes what travels next, and lands it at once.
 fn fly(board: &mut Board) -> Option<Vec<u32>> {
     let load = board.take()?;
-    load.places.iter().for_each(|(at, _)| board.over(&Wanted { location: *at, part: None }));
+    for (at, _) in &load.places {
+        board.over(&Wanted { location: *at, part: None });
+    }
     board.land(load.span);
     Some(places(&load))
 }

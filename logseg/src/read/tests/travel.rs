@@ -175,6 +175,34 @@ async fn what_was_read_ahead_is_there() {
 }
 
 #[tokio::test]
+async fn a_warm_cache_does_not_drop_what_is_not_yet_read() {
+    let spy = Spy::new();
+    let mut warm = stored(&spy, 1, 90, BIG).await;
+    warm.extend(stored(&spy, 2, 90, BIG).await);
+    let cold = stored(&spy, 3, 80, BIG).await;
+    let (store, homes) = (Arc::new(spy.clone()), Arc::new(Fixed::default()));
+    let (pool, volume) = (Handle::current(), header(false).volume);
+    let reader = Reader::new(store, homes, pool, volume, None, 32 << 20, None);
+    for _ in 0..5 {
+        for at in &warm {
+            reader.read(at).await.unwrap();
+        }
+    }
+    for (n, window) in cold.chunks(20).enumerate() {
+        reader.prefetch(window);
+        settle().await;
+        let gets = spy.gets();
+        for (i, at) in window.iter().enumerate() {
+            assert_eq!(reader.read(at).await.unwrap(), frame(3, 20 * n + i, BIG));
+        }
+        assert_eq!(spy.gets(), gets, "round {n}");
+    }
+    let status = reader.status();
+    assert_eq!((status.ahead_frames, status.ahead_used, status.ahead_wasted), (80, 80, 0));
+    assert!(reader.cached_bytes() <= 32 << 20);
+}
+
+#[tokio::test]
 async fn an_error_of_read_ahead_is_nobodys() {
     let mut spy = Spy::new();
     let all = stored(&spy, 1, 8, BIG).await;
