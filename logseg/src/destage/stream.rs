@@ -154,3 +154,6 @@ impl Core {
         state.view.stream_broke(id, now + pause);
     }
 }
+
+#[cfg(test)]
+mod tests;
