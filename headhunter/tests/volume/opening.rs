@@ -258,3 +258,36 @@ fn a_stop_ends_in_time_though_the_store_takes_nothing() {
         });
     }
 }
+
+/// At rest nothing is asked of the store: no checkpoint, no retire, no destage, no looking round.
+#[test]
+fn a_volume_at_rest_sends_no_request() {
+    use swiftclient::{Faulty, Memory, disk::SimDisk};
+    let sim = SimDisk::new();
+    sim.set_capacity(Some(256 << 20));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        let store = Faulty::new(Arc::new(Memory::new().on_disk(disk.clone())));
+        let mut config = over(Arc::new(store.clone()), &disk, "/v", &Env::simulated(1));
+        config.background = true;
+        let index = open(&config).await.unwrap();
+        for n in 0..200 {
+            run(&index, n + 1, &Op::Write(n % 50, 3000)).await.unwrap();
+        }
+        index.sync(index.last_seq(), SyncMode::Inline).await.unwrap();
+        let before = store.calls();
+        // The timer of destage, the checkpoint's, and what it retires.
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        let settled = store.calls();
+        assert!(settled > before);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(store.calls(), settled, "asked at rest");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(store.calls(), settled, "asked at rest");
+    });
+}

@@ -88,3 +88,16 @@ fn a_store_that_goes_silent_slows_the_writers_before_anything_fails() {
     assert!(rate(200) < 3e6);
     assert!(rate(10_000) > 1e5, "the rest of the budget is there to be used");
 }
+
+/// Four segments that end together are 6 % of this budget: the writers must not notice.
+#[test]
+fn the_rate_does_not_saw_by_whole_segments() {
+    let mut pace = measured();
+    let now = 100 * S + Duration::from_millis(3_200);
+    let before = Level { dirty: 780_000_000, budget: BUDGET, flying: 64_000_000 };
+    let slow = pace.allowed(&before, now).unwrap();
+    pace.stored(64_000_000, now);
+    let after = Level { dirty: 716_000_000, ..before };
+    let fast = pace.allowed(&after, now).unwrap();
+    assert!((fast / slow - 1.0).abs() < 0.05, "{slow} and then {fast}");
+}
