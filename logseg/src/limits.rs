@@ -127,5 +127,7 @@ pub const BALLAST_ASK_LONGEST: Duration = Duration::from_secs(60);
 /// Where the journal takes nothing (R10): so long its bytes may be on their way to the store before
 /// syncs fail and the volume is read-only.
 pub const RESCUE_PATIENCE: Duration = Duration::from_secs(30);
+/// The same where the store is a directory of this machine.
+pub const RESCUE_PATIENCE_LINKED: Duration = Duration::from_secs(1);
 /// On a plain store: how long after its put the object of a new epoch is looked at again.
 pub const EPOCH_SETTLES: Duration = Duration::from_secs(1);

@@ -7,4 +7,5 @@ mod crash;
 mod full;
 mod opening;
 mod storm;
+mod sweep;
 mod world;

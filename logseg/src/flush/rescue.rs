@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    RESCUE_PATIENCE, SegmentId,
+    RESCUE_PATIENCE, RESCUE_PATIENCE_LINKED, SegmentId,
     chain::{JournalFile, Segment},
     core::{Core, Failure, State},
     destage::Wake,
@@ -66,7 +66,9 @@ impl Core {
             let state = self.lock();
             let rescue = state.rescue.as_ref().filter(|_| state.failure.is_none())?;
             let now = self.env.clock.monotonic();
-            (rescue.reason.clone(), (rescue.begun + RESCUE_PATIENCE).saturating_sub(now))
+            // A directory of this machine answers at once or not at all.
+            let patience = if self.links() { RESCUE_PATIENCE_LINKED } else { RESCUE_PATIENCE };
+            (rescue.reason.clone(), (rescue.begun + patience).saturating_sub(now))
         };
         if left.is_zero() {
             let store = self.lock().put_error.clone();
