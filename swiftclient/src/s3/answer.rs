@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 
 use super::{S3Config, documents, request::Ask};
-use crate::{StoreError, Verb};
+use crate::{StoreError, Verb, limits::RETRY_AFTER_MOST};
 
 /// An answer that is not 2xx.
 #[derive(Debug)]
@@ -30,7 +30,10 @@ impl Refusal {
             let text = String::from_utf8_lossy(body);
             message = text.chars().filter(|c| !c.is_control()).take(200).collect();
         }
-        let seconds = |value: String| value.trim().parse().ok().map(Duration::from_secs);
+        let seconds = |value: String| {
+            let seconds = value.trim().parse().ok()?;
+            Some(Duration::from_secs(seconds).min(RETRY_AFTER_MOST))
+        };
         Self {
             status,
             code: document.code,

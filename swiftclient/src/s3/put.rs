@@ -138,8 +138,7 @@ impl Door {
             Answer::Good(reply) => reply,
             Answer::Refused(refusal) => {
                 let error = refusal.sorted(&ask, &self.config);
-                let settled = matches!(error, StoreError::Full { .. } | StoreError::Denied { .. });
-                return Err(if answered.doubt && !settled {
+                return Err(if answered.doubt {
                     // The first try may have created it, and this be the answer to its success.
                     StoreError::Unknown { what: ask.what(), reason: error.to_string() }
                 } else {
