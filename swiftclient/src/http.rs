@@ -40,7 +40,7 @@ mod wire;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use body::{Body, BodySender, SourceFile};
+pub use body::{Body, BodySender, Ended, SourceFile};
 pub use client::HttpClient;
 pub use error::{HttpError, HttpErrorKind};
 pub use reply::Reply;

@@ -220,22 +220,28 @@ async fn a_slow_server_that_moves_bytes_is_no_stall() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_whole_body_is_heard_and_its_connection_not_used_again() {
-    let server = Server::new(|mut tcp, _| async move {
-        head(&mut tcp).await;
-        answer(&mut tcp, b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n").await;
-        let mut sink = vec![0; 1 << 16];
-        while tcp.read(&mut sink).await.is_ok_and(|n| n > 0) {}
+async fn an_answer_before_the_whole_body_is_heard_and_ends_its_connection() {
+    let (gone, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::new(move |mut tcp, _| {
+        let gone = gone.clone();
+        async move {
+            head(&mut tcp).await;
+            answer(&mut tcp, b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n")
+                .await;
+            let mut sink = vec![0; 1 << 16];
+            while tcp.read(&mut sink).await.is_ok_and(|n| n > 0) {}
+            gone.send(()).unwrap();
+        }
     })
     .await;
+    let (sender, body) = Body::channel();
     let client = client();
-    for _ in 0..2 {
-        let (sender, body) = Body::channel();
-        let reply = client.call(server.request(Method::PUT, body), 100).await.unwrap();
-        assert_eq!(reply.status(), StatusCode::PRECONDITION_FAILED);
-        drop(sender);
-    }
-    assert_eq!(server.connections(), 2);
+    let reply = client.call(server.request(Method::PUT, body), 100).await.unwrap();
+    assert_eq!(reply.status(), StatusCode::PRECONDITION_FAILED);
+    // While the sender still has more to send: nobody wants it any more.
+    let closed = tokio::time::timeout(Duration::from_secs(5), seen.recv()).await;
+    assert_eq!(closed, Ok(Some(())), "the connection was kept");
+    assert_eq!(sender.send(Bytes::from_static(b"x")).await, Err(Ended));
 }
 
 #[tokio::test]

@@ -83,6 +83,11 @@ async fn ranges_that_were_not_asked_for_are_corrupt() {
         let (corrupt, told) = kind(fake.store().get(&name("k"), 10..15).await);
         assert_eq!(corrupt, ErrorKind::Corrupt, "{said}: {told}");
     }
+    // The right end and as many bytes as it says, but from another place on.
+    let fake =
+        Fake::new(|_| say("206 Partial Content", &[("content-range", "bytes 11-14/100")], "ello"))
+            .await;
+    assert_eq!(kind(fake.store().get(&name("k"), 10..15).await).0, ErrorKind::Corrupt);
     for said in ["bytes 10-14/100", "bytes 10-14/15"] {
         let fake =
             Fake::new(move |_| say("206 Partial Content", &[("content-range", said)], "hello"))
