@@ -104,6 +104,9 @@ pub struct ReadFigures {
     pub get_bytes: u64,
     /// Frames asked for ahead of their readers.
     pub ahead_frames: u64,
+    /// Of them: read before they were dropped, and dropped unread.
+    pub ahead_used: u64,
+    pub ahead_wasted: u64,
     /// Answers whose checksums did not hold, asked for once more.
     pub asked_again: u64,
     /// Of these, how often the second answer did not hold either: the reader got an error.
@@ -277,6 +280,8 @@ fn reads(log: &LogStatus) -> ReadFigures {
         gets: r.gets,
         get_bytes: r.get_bytes,
         ahead_frames: r.ahead_frames,
+        ahead_used: r.ahead_used,
+        ahead_wasted: r.ahead_wasted,
         asked_again: r.asked_again,
         damaged: r.damaged,
         cached_bytes: log.cached_bytes,

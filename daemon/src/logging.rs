@@ -7,7 +7,7 @@
 use std::{
     fmt::Debug,
     fs::File,
-    io::{BufWriter, Write},
+    io::{BufWriter, IsTerminal, Write},
     path::Path,
 };
 
@@ -29,7 +29,11 @@ use tracing_subscriber::{
 /// absent. The trace is appended to `trace`, if one is named.
 pub fn start(trace: Option<&Path>) -> Result<(), String> {
     let filter = EnvFilter::try_from_env("ESKER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    // Colours are for eyes: in a file or journal they are noise.
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_filter(filter);
     let lines = trace.map(Lines::append).transpose()?;
     let only = Targets::new().with_target(TRACE, Level::DEBUG);
     let traced = lines.map(|lines| lines.with_filter(only));

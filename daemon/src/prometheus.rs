@@ -122,6 +122,8 @@ fn reads(page: &mut Page, s: &Status) {
     page.counter("read_get_bytes_total", "Bytes that they asked for.", r.get_bytes);
     let help = "Frames asked for ahead of their readers.";
     page.counter("read_ahead_frames_total", help, r.ahead_frames);
+    page.counter("read_ahead_used_total", "Of them, read.", r.ahead_used);
+    page.counter("read_ahead_wasted_total", "Of them, dropped unread.", r.ahead_wasted);
     let help = "Answers whose checksums did not hold, asked for once more.";
     page.counter("read_asked_again_total", help, r.asked_again);
     let help = "Corrupt reads: the second answer did not hold either, the reader got an error.";

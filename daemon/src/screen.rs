@@ -136,7 +136,9 @@ fn requests(out: &mut String, s: &Status) {
         "requests", "ok", "failed", "running", "sent", "received", "p50 ms", "p99 ms"
     );
     for (kind, r) in &s.store.requests {
-        let failed = r.abandoned + r.errors.values().sum::<u64>();
+        // "Not there" and "there already" are answers.
+        let faults = r.errors.iter().filter(|(kind, _)| !matches!(**kind, "not_found" | "exists"));
+        let failed = r.abandoned + faults.map(|(_, n)| n).sum::<u64>();
         let ms = |ms: Option<f64>| ms.map_or("more".into(), |ms| format!("<{ms:.1}"));
         let (p50, p99) = if r.times.count() == 0 {
             ("-".into(), "-".into())
@@ -156,7 +158,7 @@ fn requests(out: &mut String, s: &Status) {
     }
 }
 
-/// What failed, in words.
+/// What was no success, in words.
 fn errors(r: &Requests) -> String {
     let mut words: Vec<String> = r.errors.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     if r.abandoned > 0 {

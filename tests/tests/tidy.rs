@@ -295,6 +295,30 @@ fn occurrences(texts: &[String], except: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn every_test_that_the_table_of_invariants_names_exists() {
+    let table = fs::read_to_string(root().join("docs/invariants.md")).unwrap();
+    let named = table.split('`').filter_map(|part| part.split_once(".rs: "));
+    let (mut missing, mut count) = (Vec::new(), 0);
+    for (file, name) in named {
+        count += 1;
+        let text = fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+        if !text.contains(&format!("fn {name}(")) {
+            missing.push(format!("{file}.rs: {name}"));
+        }
+    }
+    assert!(count > 60, "only {count} tests are named");
+    // The first cell of a row names one or more of them.
+    let rows: BTreeSet<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
+        .flat_map(|(cell, _)| cell.split(", "))
+        .collect();
+    let all = (1..=10).map(|n| format!("I{n}")).chain((1..=26).map(|n| format!("R{n}")));
+    missing.extend(all.filter(|n| !rows.contains(n.as_str())).map(|n| format!("no row {n}")));
+    none("tests of docs/invariants.md that are not there", &missing);
+}
+
+#[test]
 fn no_package_registry_is_named() {
     let hosts = [
         ["crates", ".io"],
