@@ -39,7 +39,7 @@ fn config(bucket: &str, prefix: &str) -> S3Config {
 /// A store in a new bucket, or `None` and a word about it.
 async fn store(test: &str, prefix: &str) -> Option<(S3, String)> {
     if std::env::var_os(ENDPOINT).is_none() {
-        eprintln!("SKIPPED s3::{test}: {ENDPOINT} is not set");
+        eprintln!("skipped: s3 {test}: {ENDPOINT} is not set");
         return None;
     }
     let bucket = fresh(test);

@@ -68,8 +68,9 @@ impl Wire {
     }
 
     /// Asks the kernel to acknowledge at once. Servers that leave Nagle's algorithm on send a
-    /// small reply's body only after its head was acknowledged: 44 ms for each small GET. The
-    /// kernel forgets the wish on its own (tcp(7)), so it is renewed around every read and write.
+    /// small reply's body only after its head was acknowledged: 45 ms for each small GET on
+    /// loopback, 0.2 ms with this. The kernel forgets the wish on its own (tcp(7)), so it is
+    /// renewed around every read and write.
     fn acknowledge_at_once(&self) {
         // A socket that refuses is slower, not wrong.
         let _ = rustix::net::sockopt::set_tcp_quickack(&self.tcp, true);
@@ -223,3 +224,6 @@ impl AsyncWrite for Transport {
         either!(self, s => Pin::new(s).poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests;
