@@ -46,6 +46,9 @@ pub const FINDINGS: usize = 1_000;
 pub const AHEAD_FIRST_BYTES: u64 = 256 << 10;
 /// Widest window of a stream, bytes; at most half of what all streams may have.
 pub const AHEAD_MOST_BYTES: u64 = 32 << 20;
+/// What is asked for ahead ends at multiples of this in the file, bytes, once the window is twice as
+/// wide: what the log fetches in one request.
+pub const AHEAD_PIECE_BYTES: u64 = 4 << 20;
 /// Who begins a file with this many bytes is taken to go on, bytes.
 pub const AHEAD_START_BYTES: u64 = 64 << 10;
 /// Files in which streams are followed.

@@ -25,8 +25,8 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::limits::{
-    AHEAD_FIRST_BYTES, AHEAD_MOST_BYTES, AHEAD_START_BYTES, STREAM_FILES, STREAM_IDLE_READS,
-    STREAM_RUNS, STREAM_STALE_READS,
+    AHEAD_FIRST_BYTES, AHEAD_MOST_BYTES, AHEAD_PIECE_BYTES, AHEAD_START_BYTES, STREAM_FILES,
+    STREAM_IDLE_READS, STREAM_RUNS, STREAM_STALE_READS,
 };
 
 /// Slots that say whether somebody streams in a file, a power of two.
@@ -177,7 +177,12 @@ impl Table {
         };
         let window = window.min(widest);
         let from = run.ahead.max(run.end);
-        let wanted = run.end.saturating_add(window).min(read.size).saturating_sub(from);
+        let mut to = run.end.saturating_add(window);
+        if to < read.size && window >= 2 * AHEAD_PIECE_BYTES {
+            // So that the log makes whole requests of it.
+            to -= to % AHEAD_PIECE_BYTES;
+        }
+        let wanted = to.min(read.size).saturating_sub(from);
         let mut free = most.saturating_sub(self.unread());
         if free < wanted {
             self.drop_stale(u64::from(STREAM_STALE_READS));

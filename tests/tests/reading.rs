@@ -200,6 +200,7 @@ async fn a_sequential_reader_takes_large_requests_and_seldom_waits() {
     assert!(gets.len() <= 24, "{}: {gets:?}", gets.len());
     // The path to the file's pages and frames, the first windows: then the next frames are there
     // before they are wanted, or soon. Asked one by one it would be 64 latencies.
+    println!("{} requests, waited {waited:?}", gets.len());
     assert!(waited <= LATENCY * 14, "{waited:?}");
     assert!(world.store.most.load(Relaxed) >= 3, "in parallel");
     let ahead = v.read_ahead();
