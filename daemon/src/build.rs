@@ -106,7 +106,7 @@ impl Plan {
         let header = match found {
             Some(header) => header,
             None if self.may_format => {
-                ground.refuse_foreign(&self.store).await?;
+                ground.refuse_foreign(&self.store, &*meter).await?;
                 new_volume(&log, &*meter).await?
             }
             None => return Err(format!("{}: no volume there", self.store)),
@@ -235,7 +235,7 @@ pub fn format(args: &args::Format) -> Result<ExitCode, String> {
         match Recovery::volume(&log).await.map_err(|e| format!("{}: {e}", plan.store))? {
             Some(_) => Err(format!("{}: holds a volume already", plan.store)),
             None => {
-                ground.refuse_foreign(&plan.store).await?;
+                ground.refuse_foreign(&plan.store, &*meter).await?;
                 new_volume(&log, &*meter).await
             }
         }

@@ -44,7 +44,16 @@ pub enum Ground {
 
 impl Ground {
     /// Errors where anything lies there: called before a volume is made, when it has no object yet.
-    pub async fn refuse_foreign(&self, url: &StoreUrl) -> Result<(), String> {
+    ///
+    /// What a format left that was killed while it probed `store` is nobody's.
+    pub async fn refuse_foreign(
+        &self,
+        url: &StoreUrl,
+        store: &dyn ObjectStore,
+    ) -> Result<(), String> {
+        if !matches!(self, Self::Own) {
+            probe::sweep(store).await.map_err(|e| format!("{url}: {e}"))?;
+        }
         let first = match self {
             Self::Own => return Ok(()),
             Self::Bucket(s3) => s3.first().await,

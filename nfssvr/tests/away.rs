@@ -23,6 +23,7 @@ use swiftclient::{
 const BEGIN: Duration = Duration::from_millis(300);
 /// One write of a client.
 const PIECE: usize = 64 << 10;
+const PIECE_U32: u32 = 64 << 10;
 
 struct World {
     faulty: Faulty,
@@ -151,7 +152,7 @@ fn writes_go_into_the_journal_until_its_budget_then_are_put_off_and_all_drains_b
             c.write(&file, (taken * PIECE) as u64, FILE_SYNC, &bytes(taken)).unwrap().status.ok()
         );
         for n in [0, taken / 2, taken] {
-            let read = c.read(&file, (n * PIECE) as u64, PIECE as u32).unwrap();
+            let read = c.read(&file, (n * PIECE) as u64, PIECE_U32).unwrap();
             assert!(read.data == bytes(n), "piece {n}");
         }
         assert!(w.index.log_status().failure.is_none());
@@ -174,7 +175,7 @@ fn a_read_that_only_the_store_can_answer_is_put_off_and_answered_when_it_is_back
         w.drained();
         w.faulty.add(Rule::always(fault).of(Verb::Get));
         let began = clock();
-        let put_off = c.read(&file, 0, PIECE as u32).unwrap();
+        let put_off = c.read(&file, 0, PIECE_U32).unwrap();
         match fault {
             Fault::Hang => {
                 assert_eq!(put_off.status, Status::JUKEBOX);
@@ -189,7 +190,7 @@ fn a_read_that_only_the_store_can_answer_is_put_off_and_answered_when_it_is_back
         w.faulty.heal();
         let until = clock() + Duration::from_secs(10);
         loop {
-            let read = c.read(&file, 0, PIECE as u32).unwrap();
+            let read = c.read(&file, 0, PIECE_U32).unwrap();
             if read.status.ok() {
                 assert!(read.data == bytes(0));
                 break;
@@ -225,7 +226,7 @@ fn a_full_store_is_enospc_for_who_writes_and_removing_files_makes_room() {
     assert_eq!(said, Status::NOSPC);
     let first = c.walk(&w.top, "f0").unwrap();
     assert!(c.commit(&first).unwrap().status.ok());
-    assert!(c.read(&first, 0, PIECE as u32).unwrap().data == bytes(0), "reading goes on");
+    assert!(c.read(&first, 0, PIECE_U32).unwrap().data == bytes(0), "reading goes on");
     for name in &files {
         assert!(c.remove(&w.top, name).unwrap().0.ok(), "removing goes on");
     }

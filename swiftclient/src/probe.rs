@@ -37,6 +37,15 @@ const PAGE: usize = 100;
 /// Upper end of the pause before something is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// True for the names that a probe gives its objects, and for nobody else's under `probe/`.
+pub fn is_ours(name: &ObjectName) -> bool {
+    let hex = |text: &str, len| {
+        text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let rest = name.as_str().strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    rest.is_some_and(|(run, number)| hex(run, 16) && hex(number, 2))
+}
+
 /// What one round of the race showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
@@ -203,7 +212,8 @@ impl Probe<'_> {
 /// Deletes what killed probes left; gives how many objects. For who holds the volume: a probe that
 /// runs meanwhile would find its objects gone and have to be held again.
 pub async fn sweep(store: &dyn ObjectStore) -> Result<usize, StoreError> {
-    let left = store.list(PREFIX, None, PAGE).await?;
+    let mut left = store.list(PREFIX, None, PAGE).await?;
+    left.retain(is_ours);
     if left.is_empty() {
         return Ok(0);
     }

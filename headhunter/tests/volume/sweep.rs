@@ -62,7 +62,7 @@ impl Bed {
             }
             let object = ObjectName::new(name.clone()).unwrap();
             let head = self.memory.get(&object, 0..8).await.unwrap();
-            if head != &b"EskerEnd"[..] {
+            if head != b"EskerEnd"[..] {
                 found.push(name);
             }
         }

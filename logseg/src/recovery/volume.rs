@@ -23,7 +23,7 @@ async fn anything(config: &LogConfig) -> Result<Option<ObjectName>, StoreError> 
         let page = config.store.list("", after.as_ref().map(ObjectName::as_str), PAGE).await?;
         let full = page.len() == PAGE;
         after = page.last().cloned();
-        match page.into_iter().find(|name| !name.as_str().starts_with(probe::PREFIX)) {
+        match page.into_iter().find(|name| !probe::is_ours(name)) {
             None if full => {}
             found => return Ok(found),
         }

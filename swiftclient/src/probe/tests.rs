@@ -72,7 +72,7 @@ async fn an_unknown_outcome_is_a_win_only_when_its_bytes_stand_there() {
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_probe_left_is_swept_and_nothing_else() {
     let memory = Memory::new();
-    for name in ["probe/0123456789abcdef-00", "probe/0123456789abcdef-01", "volume"] {
+    for name in ["probe/0123456789abcdef-00", "probe/0123456789abcdef-01", "probe/x"] {
         memory.put_new(&ObjectName::new(name).unwrap(), vec!["left".into()]).await.unwrap();
     }
     assert_eq!(sweep(&memory).await.unwrap(), 2);
