@@ -123,7 +123,7 @@ in_store() {                       # in_store [PREFIX]: what was written lies th
 ordeal() {                         # ordeal WORDS...: see tests/src/ordeal; what it leaves is kept
   TMPDIR=$log ESKER_BIN=$esker timeout -k 5 "${ESKER_SECONDS:-600}" \
     "$ordeal" "$@" --seed "$ESKER_SEED" && return
-  tail -n 15 "$log"/.tmp*/*/log 2>/dev/null | cut -c 1-300 | sed 's/^/  server: /'
+  tail -n 15 "$log"/ordeal*/*/log 2>/dev/null | cut -c 1-300 | sed 's/^/  server: /'
   fail "the ordeal"
 }
 

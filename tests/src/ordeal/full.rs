@@ -70,7 +70,7 @@ pub fn full(more: Option<&str>) -> Outcome<()> {
         return Err(format!("stopped with {status}"));
     }
     println!("check: {}", bed.check(&args[..2])?);
-    Ok(())
+    bed.done()
 }
 
 /// Files of a MiB until NFS3ERR_NOSPC: how many went in, and the longest wait for an answer.

@@ -48,7 +48,8 @@ pub fn kills(kills: u64, seed: u64) -> Outcome<()> {
     if flying * 2 < kills || steps < kills * 4 {
         return Err("the server was killed at rest: this showed nothing".into());
     }
-    settle(&bed, server, &mut told, &args)
+    settle(&bed, server, &mut told, &args)?;
+    bed.done()
 }
 
 fn directories(server: &Esker, seed: u64) -> Outcome<Vec<Mutex<Told>>> {

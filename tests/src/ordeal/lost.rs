@@ -56,7 +56,7 @@ pub fn lost(rounds: u64, seed: u64) -> Outcome<()> {
     if !status.success() {
         return Err(format!("stopped with {status}"));
     }
-    Ok(())
+    bed.done()
 }
 
 /// Some steps of each client at once, so that syncs share their puts.

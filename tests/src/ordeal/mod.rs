@@ -38,7 +38,7 @@ pub type Outcome<T> = Result<T, String>;
 
 /// The store that an ordeal works on, and a directory for what else it needs.
 pub struct Bed {
-    work: tempfile::TempDir,
+    work: PathBuf,
     /// `esker serve`'s STORE.
     url: String,
     /// Swift, MinIO or Ceph: answers over the network.
@@ -49,7 +49,8 @@ impl Bed {
     /// The store named by `STORE_URL`, as `tests/stores/up` has written it, with `name` as the
     /// volume's prefix; without `STORE_URL` a directory.
     pub fn new(name: &str) -> Outcome<Self> {
-        let work = tempfile::tempdir().map_err(|e| format!("no directory: {e}"))?;
+        let made = tempfile::Builder::new().prefix("ordeal").disable_cleanup(true).tempdir();
+        let work = made.map_err(|e| format!("no directory: {e}"))?.keep();
         let network = std::env::var("STORE_URL").ok();
         let url = match &network {
             Some(url) => {
@@ -57,9 +58,14 @@ impl Bed {
                 let container = place.split('/').next().unwrap_or_default();
                 format!("{kind}://{container}/{name}")
             }
-            None => format!("dir:{}", work.path().join("volume").display()),
+            None => format!("dir:{}", work.join("volume").display()),
         };
         Ok(Self { work, url, network: network.is_some() })
+    }
+
+    /// All went well: nothing of it is looked at any more. (Otherwise logs and journal stay.)
+    pub fn done(self) -> Outcome<()> {
+        std::fs::remove_dir_all(&self.work).map_err(|e| format!("{}: {e}", self.work.display()))
     }
 
     /// The volume's name.
@@ -69,7 +75,7 @@ impl Bed {
 
     /// A directory of this ordeal.
     pub fn dir(&self, name: &str) -> Outcome<PathBuf> {
-        let dir = self.work.path().join(name);
+        let dir = self.work.join(name);
         std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         Ok(dir)
     }
@@ -87,7 +93,7 @@ impl Bed {
     /// Size and name of all objects below the volume's prefix, asked by `tests/stores/ask.py`.
     pub fn objects(&self) -> Outcome<Vec<(u64, String)>> {
         if !self.network {
-            return Ok(files_below(&self.work.path().join("volume")));
+            return Ok(files_below(&self.work.join("volume")));
         }
         let place = self.url.split_once("://").map_or("", |(_, place)| place);
         let (container, prefix) = place.split_once('/').unwrap_or((place, ""));

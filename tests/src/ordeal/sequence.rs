@@ -126,5 +126,5 @@ pub fn sequence() -> Outcome<()> {
     }
     println!("create, segment provisioned, write, put sent, timer, stored, flush: in this order");
     let status = server.stop().map_err(|e| e.to_string())?;
-    if status.success() { Ok(()) } else { Err(format!("stopped with {status}")) }
+    if status.success() { bed.done() } else { Err(format!("stopped with {status}")) }
 }
