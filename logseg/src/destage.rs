@@ -148,6 +148,7 @@ impl Core {
         let room = (state.view.dirty() + free).saturating_sub(state.unwritten());
         let room = room.saturating_sub(4 * self.sizes.segment);
         state.view.set_budget(self.budget.min(room));
+        state.pace.tell();
         self.show_level(&state);
     }
 

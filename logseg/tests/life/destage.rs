@@ -609,3 +609,37 @@ fn the_journals_disk_bounds_the_budget() {
         opened.log.admit(100_000).await.unwrap();
     });
 }
+
+/// R13 with the journal's own thread: nobody syncs, and what the thread has handed to the file is on
+/// the wire long before the segment is full or old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_has_synced_yet_travels_too() {
+    let disk = disk();
+    let store = Far::new(&disk).streaming().attesting();
+    let mut config = far(&disk, &store, &Env::real()).unwrap();
+    config.inline_only = false;
+    config.destage.age = Some(Duration::from_secs(3600));
+    let mut opened = open(&config, 16 << 20).await.unwrap();
+    write(&mut opened, 1, 100, 100_000).await;
+    let name = "seg/00000002/00000000";
+    for looks in 0.. {
+        assert!(looks < 12_000, "nothing travels: {:?}", opened.log.status());
+        let sent = store.seen().into_iter().filter_map(|seen| match seen {
+            Seen::Bytes(of, sent) if of == name => Some(sent),
+            _ => None,
+        });
+        if sent.max().unwrap_or(0) > 3 << 20 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(opened.log.durable_seq().0, 0, "nothing is durable yet");
+    assert!(!store.seen().contains(&Seen::Finished(name.to_owned())));
+    opened.log.flush().await.unwrap();
+    let seen = store.seen();
+    assert!(seen.contains(&Seen::Finished(name.to_owned())), "{seen:?}");
+    assert!(!seen.contains(&Seen::PutFile(name.to_owned())), "sent once");
+    let object = swiftclient::ObjectName::new(name).unwrap();
+    let bytes = store.objects.get(&object, 0..u64::MAX).await.unwrap();
+    assert!(logseg::format::scan_sealed(&bytes).is_ok());
+}
