@@ -39,7 +39,8 @@ fn config(bucket: &str, prefix: &str) -> S3Config {
 /// A store in a new bucket, or `None` and a word about it.
 async fn store(test: &str, prefix: &str) -> Option<(S3, String)> {
     if std::env::var_os(ENDPOINT).is_none() {
-        eprintln!("skipped: s3 {test}: {ENDPOINT} is not set");
+        // On a line of its own, whatever the test runner has begun to print.
+        eprintln!("\nskipped: s3 {test}: {ENDPOINT} is not set");
         return None;
     }
     let bucket = fresh(test);

@@ -107,6 +107,9 @@ impl Trust {
     }
 }
 
+/// How stores say that a checksum is not that of the body: AWS, MinIO, Garage.
+const MISMATCH: [&str; 3] = ["BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest"];
+
 fn base64_of(crc32c: u32) -> String {
     BASE64_STANDARD.encode(crc32c.to_be_bytes())
 }
@@ -201,7 +204,7 @@ impl Door {
         let ask =
             creation(&name, self.config.key(name.as_str())).header(CHECKSUM, base64_of(wrong));
         match self.send(&ask, body.into()).await.map(|a| a.answer) {
-            Ok(Answer::Refused(refusal)) if refusal.status == StatusCode::BAD_REQUEST => {
+            Ok(Answer::Refused(refusal)) if MISMATCH.contains(&refusal.code.as_str()) => {
                 tracing::debug!("the store checks CRC-32C: MD5 is no longer needed");
                 trust.set(Trust::CHECKS);
             }
