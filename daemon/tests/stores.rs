@@ -316,7 +316,7 @@ fn swift_holds_something_else() {
         line if line.starts_with("HEAD /v1/AUTH_x/c/p/volume")
             || line.starts_with("GET /v1/AUTH_x/c/p/volume") =>
         {
-            ("404 Not Found", "", Vec::new())
+            ("404 Not Found", "X-Trans-Id: tx1\r\n", Vec::new())
         }
         line if line.starts_with("HEAD") => ("204 No Content", "", Vec::new()),
         line if line.contains("/c?") => {

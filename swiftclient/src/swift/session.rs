@@ -229,7 +229,20 @@ impl Session {
 
     async fn once(&self, ask: &Ask<'_>, grant: &Grant, body: Body) -> Result<Reply, StoreError> {
         let request = ask.request(grant, body)?;
-        self.http.send(request).await.map_err(|e| self.broken(ask, e))
+        let reply = self.http.send(request).await.map_err(|e| self.broken(ask, e))?;
+        // Swift (its middleware catch_errors, always on) and RGW put it in every answer. A balancer
+        // that has lost its way says 404 as well, and that is no absence (R3).
+        if reply.status == StatusCode::NOT_FOUND && reply.header("x-trans-id").is_none() {
+            return Err(StoreError::Unavailable {
+                what: ask.what(),
+                reason: format!(
+                    "404 without X-Trans-Id, so not from Swift: check what {} leads to",
+                    self.auth.setting()
+                ),
+                retry_after: None,
+            });
+        }
+        Ok(reply)
     }
 
     /// A request without a reply, in the words of a store.

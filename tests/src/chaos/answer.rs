@@ -59,6 +59,8 @@ impl Answer {
              <Message>{reason}</Message></Error>"
         );
         head.set("Content-Type", "application/xml");
+        // By which Swift's clients know its answers from a balancer's.
+        head.set("X-Trans-Id", "tx0");
         head.set("Content-Length", text.len());
         if let Some(seconds) = retry_after {
             head.set("Retry-After", seconds);

@@ -63,7 +63,13 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// As Swift says it.
     pub fn new(status: u16) -> Self {
+        Self::bare(status).header("X-Trans-Id", "tx0")
+    }
+
+    /// As something else on the way says it.
+    pub fn bare(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), told: None }
     }
 

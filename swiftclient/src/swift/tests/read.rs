@@ -111,6 +111,15 @@ async fn not_found_takes_a_container_and_a_second_look() {
     fake.forget_log();
     assert!(store.head(&name("side/00000001/00000001")).await.unwrap_err().is_not_found());
     assert_eq!(fake.lines().len(), 2);
+    // A balancer without a Swift behind it.
+    fake.rule(|_| Some(Answer::bare(404)));
+    let error = store.head(&name("ckpt/9")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("ST_AUTH"), "{error}");
+    let error = store.list("", None, 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let outcomes = store.delete_many(&[name("n")]).await.unwrap();
+    assert_eq!(outcomes[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
     // The container's record cannot be read: a 404 for the object then proves nothing.
     fake.rule(|seen| seen.path.ends_with("/A/c").then(|| Answer::new(503)));
     let error = store.head(&name("ckpt/9")).await.unwrap_err();
