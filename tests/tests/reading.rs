@@ -25,11 +25,14 @@ use swiftclient::{
 const MIB: u64 = 1 << 20;
 const LATENCY: Duration = Duration::from_millis(20);
 
+/// Object and bytes.
+type Get = (String, Range<u64>);
+
 /// A store with a latency, which remembers what was asked of it.
 #[derive(Clone)]
 struct Far {
     inner: Memory,
-    gets: Arc<Mutex<Vec<(String, Range<u64>)>>>,
+    gets: Arc<Mutex<Vec<Get>>>,
     flying: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
 }
