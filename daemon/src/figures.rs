@@ -99,6 +99,9 @@ pub struct CacheFigures {
 
 #[derive(Serialize)]
 pub struct ReadFigures {
+    /// Frames found in memory, and not.
+    pub hits: u64,
+    pub misses: u64,
     /// Ranged gets sent to the store, and the bytes they asked for.
     pub gets: u64,
     pub get_bytes: u64,
@@ -277,6 +280,8 @@ fn log(house: &House, log: &LogStatus) -> LogFigures {
 fn reads(log: &LogStatus) -> ReadFigures {
     let r = &log.reads;
     ReadFigures {
+        hits: r.hits,
+        misses: r.misses,
         gets: r.gets,
         get_bytes: r.get_bytes,
         ahead_frames: r.ahead_frames,

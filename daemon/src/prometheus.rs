@@ -118,6 +118,9 @@ fn destage(page: &mut Page, s: &Status) {
 
 fn reads(page: &mut Page, s: &Status) {
     let r = &s.reads;
+    page.counter("read_hits_total", "Frames found in memory.", r.hits);
+    let help = "Frames that came from the journal, the disk cache or the store.";
+    page.counter("read_misses_total", help, r.misses);
     page.counter("read_gets_total", "Ranged gets sent to the store.", r.gets);
     page.counter("read_get_bytes_total", "Bytes that they asked for.", r.get_bytes);
     let help = "Frames asked for ahead of their readers.";

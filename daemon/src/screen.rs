@@ -114,9 +114,10 @@ fn segments(s: &Status) -> String {
 fn reads(s: &Status) -> String {
     let r = &s.reads;
     let (asked, cached) = (Size(r.get_bytes), Size(r.cached_bytes));
+    let per_cent = r.hits * 100 / (r.hits + r.misses).max(1);
     format!(
-        "{} gets for {asked}, {} frames ahead, {} asked again; {cached} in memory",
-        r.gets, r.ahead_frames, r.asked_again
+        "{} hits ({per_cent} %) in {cached} of memory; {} gets for {asked}, {} frames ahead, {} again",
+        r.hits, r.gets, r.ahead_frames, r.asked_again
     )
 }
 

@@ -60,6 +60,10 @@ pub(crate) trait Homes: Send + Sync {
 /// What reading has done so far: counts since the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadStatus {
+    /// Frames, or parts of them, that were in memory when they were asked for.
+    pub hits: u64,
+    /// Those that were not, and came from the journal, the disk cache or the store.
+    pub misses: u64,
     /// Ranged gets sent to the store.
     pub gets: u64,
     /// Bytes they asked for.
@@ -102,6 +106,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
     gets: AtomicU64,
     get_bytes: AtomicU64,
     ahead_frames: AtomicU64,
@@ -145,7 +151,11 @@ impl Reader {
     pub(crate) fn now(&self, location: &Location) -> Option<Bytes> {
         let inner = &*self.0;
         let here = inner.homes.in_memory(location).or_else(|| inner.cache.get(location));
-        here.or_else(|| inner.early.get(location))
+        let here = here.or_else(|| inner.early.get(location));
+        if here.is_some() {
+            inner.counts.hits.fetch_add(1, Relaxed);
+        }
+        here
     }
 
     /// Decoded body of an entry, checked. Data entries enter the cache. Dropping the future does
@@ -222,6 +232,7 @@ impl Reader {
         // From half of it on, the whole frame is worth having.
         if u64::from(part.end.saturating_sub(part.start)) * 2 < u64::from(location.stored) {
             let wanted = Wanted { location: *location, part: Some((part.start, part.end)) };
+            self.0.counts.misses.fetch_add(1, Relaxed);
             return self.fly_part(wanted).await.map_err(|e| e.again());
         }
         cut(location, &self.read(location).await?, &part)
@@ -256,6 +267,8 @@ impl Reader {
         ReadStatus {
             ahead_used,
             ahead_wasted,
+            hits: counts.hits.load(Relaxed),
+            misses: counts.misses.load(Relaxed),
             gets: counts.gets.load(Relaxed),
             get_bytes: counts.get_bytes.load(Relaxed),
             ahead_frames: counts.ahead_frames.load(Relaxed),
@@ -306,6 +319,7 @@ impl Reader {
     }
 
     async fn land(&self, booked: Option<Booked>, at: &Location) -> Result<Bytes, LogError> {
+        self.0.counts.misses.fetch_add(1, Relaxed);
         let Some(Booked { flight, ahead, .. }) = booked else { return Err(closed()) };
         match flight.await {
             Err(_) if ahead => {

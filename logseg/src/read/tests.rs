@@ -134,6 +134,8 @@ async fn memory_comes_before_cache_and_both_before_the_store() {
     assert_eq!(w.reader.read(&big).await.unwrap(), noise(1, BIG));
     assert_eq!(w.spy.gets(), 0);
     assert_eq!(w.reader.read(&small).await.unwrap(), noise(2, 700));
+    let status = w.reader.status();
+    assert_eq!((status.hits, status.misses), (3, 1));
 }
 
 #[tokio::test]
