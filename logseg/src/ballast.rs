@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   room ─► a put is refused: full ─► ballast is deleted, piece by piece ─► the put goes again
-//!     ▲                                 meanwhile: no growth is admitted; reads, deletes, checkpoints go on
+//!     ▲                      meanwhile: no growth is admitted; all that shrinks or reads goes on
 //!     └── all of it is stored again ◄── tried now and then, and whenever something was deleted
 //! ```
 //!

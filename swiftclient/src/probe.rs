@@ -12,11 +12,12 @@
 //! It must never know: segments, volumes, who asks.
 //!
 //! Invariants
-//! 1. `Fencing` is said only after [`PROBE_ROUNDS`] races that really were races had one winner each, whose
-//!    bytes stood there afterwards and could not be created again.
+//! 1. `Fencing` is said only after [`PROBE_ROUNDS`] races that really were races had one winner
+//!    each, whose bytes stood there afterwards and could not be created again.
 //! 2. One round with two winners, or with other bytes than the winner's, is enough for `Plain`.
 //! 3. An unknown outcome is no win; only bytes read back make it one.
-//! 4. What it creates lies under `probe/` and is deleted; what a killed probe left, [`sweep`] deletes.
+//! 4. What it creates lies under `probe/` and is deleted; what a killed probe left, [`sweep`]
+//!    deletes.
 
 use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 

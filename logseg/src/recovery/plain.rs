@@ -111,7 +111,10 @@ impl Recovery {
         self.closed = false;
         let first = SegmentId::chain(next, 0);
         if newest && self.stands(id).await? && !self.begun(first).await? {
-            tracing::info!(segment = %id, epoch = next, "a segment stands where an epoch begun and never written has set the end");
+            tracing::info!(
+                segment = %id, epoch = next,
+                "a segment stands where an epoch begun and never written has set the end"
+            );
             (self.owner, self.closed) = before;
             if let Some(epochs) = &mut self.epochs {
                 epochs.ends.remove(&id.epoch());
