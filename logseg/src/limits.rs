@@ -67,6 +67,9 @@ pub const DISK_CACHE_SCAN_RECORDS: usize = 64;
 pub const DISK_CACHE_PAUSE: Duration = Duration::from_secs(10);
 /// Full side segments being stored at the same time by one writer; it waits beyond.
 pub const SIDE_IN_FLIGHT: usize = 2;
+/// Times an answer of the store is asked for again whose bytes do not have their checksums: wires and
+/// middle boxes damage some, a store that rots damages all.
+pub const DAMAGED_AGAIN: u32 = 3;
 /// Times a segment is put again after an unknown outcome that left nothing behind.
 pub const PUT_AGAIN: usize = 3;
 /// Largest reserve (R18): max(8 segments, capacity / 16), but never more than this, bytes.

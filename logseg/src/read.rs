@@ -12,7 +12,7 @@
 //! it is wanted.
 //!
 //! 1. Nothing is given whose checksums do not hold. What the store or the disk cache gave and does
-//!    not hold is asked of the store once more before it is believed: wires lie too.
+//!    not hold is asked of the store again, a few times, before it is believed: wires lie too.
 //! 2. One flight per location, however many wait; dropping a reader stops nobody's flight.
 //! 3. Bytes in flight are limited, and taken off the cache's share of memory.
 //! 4. Read-ahead never fails a read: who joins such a flight and meets its error asks for himself.
@@ -74,9 +74,9 @@ pub struct ReadStatus {
     pub ahead_used: u64,
     /// Frames that came ahead and had to make room before anybody read them.
     pub ahead_wasted: u64,
-    /// Answers whose checksums did not hold, asked for once more.
+    /// Times that answers whose checksums did not hold were asked for again.
     pub asked_again: u64,
-    /// Of these, how often the second answer did not hold either: damage, told to the reader.
+    /// How often the last of these answers did not hold either: damage, told to the reader.
     pub damaged: u64,
     /// The disk cache, where there is one.
     pub disk: Option<DiskCacheStatus>,

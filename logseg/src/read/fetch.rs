@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt, join, join_all, try_join};
-use swiftclient::disk::DiskFile;
+use swiftclient::{StoreError, disk::DiskFile};
 use tokio::sync::oneshot;
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Location, LogError, SegmentId,
-    format::{EntryFault, Kind, PartPlan, SEGMENT_HEADER, segment_name},
-    limits::{HEADER_NEAR_BYTES, SMALL_GAP_BYTES},
+    format::{EntryFault, Kind, PartPlan, SEGMENT_HEADER, Seed, segment_name},
+    limits::{DAMAGED_AGAIN, HEADER_NEAR_BYTES, SMALL_GAP_BYTES},
 };
 
 /// Ends in the board what set out, also when its task is dropped half-way.
@@ -300,37 +300,52 @@ impl Inner {
         self.ask_again(location, keep).await.map_err(Arc::new)
     }
 
-    /// Invariant 1: once more, from the store itself, header and all. What does not hold now is
-    /// damage.
+    /// Invariant 1: again, from the store itself, header and all. What does not hold after
+    /// [`DAMAGED_AGAIN`] tries is damage.
     async fn ask_again(&self, location: &Location, keep: Keep) -> Result<Bytes, LogError> {
+        let known = self.seeds.remove(&location.segment).map(|(_, lock)| lock.seed);
+        let mut tries = 1;
+        loop {
+            match self.ask_alone(location, keep, known).await {
+                Err(LogError::Corrupt { .. }) if tries < DAMAGED_AGAIN => tries += 1,
+                Err(damage) => {
+                    self.report(&damage);
+                    return Err(damage);
+                }
+                Ok(body) => {
+                    let (object, offset) = (segment_name(location.segment), location.offset);
+                    tracing::warn!(%object, offset, tries, "an answer of the store was damaged; asked again, it is good");
+                    return Ok(body);
+                }
+            }
+        }
+    }
+
+    /// One entry and its segment's header, by gets of their own.
+    async fn ask_alone(
+        &self,
+        location: &Location,
+        keep: Keep,
+        known: Option<Seed>,
+    ) -> Result<Bytes, LogError> {
         let segment = location.segment;
         self.counts.asked_again.fetch_add(1, Relaxed);
-        let before = self.seeds.remove(&segment);
         let (head, entry) = try_join(
             self.get(segment, 0..SEGMENT_HEADER as u64),
             self.get(segment, begin(location)..end(location)),
         )
         .await?;
-        let lock = Lock::of(segment, &self.volume, self.key.as_ref(), &head);
-        let lock = lock.inspect_err(|e| self.report(e))?;
-        if before.is_some_and(|(_, known)| known.seed != lock.seed) {
+        let lock = Lock::of(segment, &self.volume, self.key.as_ref(), &head)?;
+        if known.is_some_and(|seed| seed != lock.seed) {
             // Names are never used twice: one of the two is no object that we wrote there.
-            let damage = Lock::another(segment);
-            self.report(&damage);
-            return Err(damage);
+            return Err(Lock::another(segment));
         }
         match self.opened(location, &lock, &entry, entry.len(), keep) {
             Ok(body) => {
-                let (object, offset) = (segment_name(segment), location.offset);
-                tracing::warn!(%object, offset, "an answer of the store was damaged; asked again, it is good");
                 self.seeds.insert(segment, lock);
                 Ok(body)
             }
-            Err(e) => {
-                let damage = fault(location, &e, owner_of(location, &lock, &entry));
-                self.report(&damage);
-                Err(damage)
-            }
+            Err(e) => Err(fault(location, &e, owner_of(location, &lock, &entry))),
         }
     }
 
@@ -401,11 +416,21 @@ impl Inner {
         self.get(segment, 0..SEGMENT_HEADER as u64).await
     }
 
-    /// A ranged get; what comes may be short.
+    /// A ranged get; what comes may be short. An answer of which the store's own client says that
+    /// it is damaged is asked for again.
     async fn get(&self, segment: SegmentId, range: Range<u64>) -> Result<Bytes, LogError> {
-        self.counts.gets.fetch_add(1, Relaxed);
-        self.counts.get_bytes.fetch_add(range.end - range.start, Relaxed);
-        Ok(self.store.get(&segment_name(segment), range).await?)
+        let mut tries = 0;
+        loop {
+            self.counts.gets.fetch_add(1, Relaxed);
+            self.counts.get_bytes.fetch_add(range.end - range.start, Relaxed);
+            match self.store.get(&segment_name(segment), range.clone()).await {
+                Err(StoreError::Corrupt { .. }) if tries < DAMAGED_AGAIN => {
+                    tries += 1;
+                    self.counts.asked_again.fetch_add(1, Relaxed);
+                }
+                got => return Ok(got?),
+            }
+        }
     }
 }
 

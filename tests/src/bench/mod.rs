@@ -18,11 +18,13 @@ mod alone;
 mod log;
 mod pairs;
 mod report;
+mod stores;
 
 pub use alone::{bare_append, destage, objects, start_time};
 pub use log::group_commit;
 pub use pairs::{ASYNC_ROWS, ROWS, RowPlan, measure};
 pub use report::{Fact, Report};
+pub use stores::Stores;
 
 /// The value in the middle.
 pub fn median(mut values: Vec<f64>) -> f64 {

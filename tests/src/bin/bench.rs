@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use esker_tests::bench::{
-    ASYNC_ROWS, Fact, ROWS, Report, bare_append, destage, group_commit, measure, objects,
+    ASYNC_ROWS, Fact, ROWS, Report, Stores, bare_append, destage, group_commit, measure, objects,
     start_time,
 };
 use esker_tests::ganesha::{Ganesha, in_own_namespace, unpack};
@@ -24,7 +24,8 @@ struct Args {
     /// Seconds per row and server.
     #[arg(long, default_value_t = 2.0)]
     secs: f64,
-    /// Only this part: rows, log, destage, objects or start.
+    /// Only this part: rows, log, destage, objects, start; or stores, which is measured alone, on
+    /// the store that --store and the environment name.
     #[arg(long)]
     part: Option<String>,
     /// Only rows whose name begins so (null, getattr, chain …).
@@ -39,9 +40,19 @@ struct Args {
     /// `--memory` of Esker, MiB.
     #[arg(long, default_value_t = 512)]
     memory: u64,
-    /// STORE of Esker for the rows, where it is not a new directory on this disk (`mem:`).
+    /// STORE of Esker for the rows, where it is not a new directory on this disk (`mem:`); for the
+    /// part `stores` an existing bucket or container.
     #[arg(long)]
     store: Option<String>,
+    /// Part `stores`: what the store is called in the table.
+    #[arg(long, default_value = "store")]
+    label: String,
+    /// Part `stores`: MiB of each stream.
+    #[arg(long, default_value_t = 256)]
+    mib: u64,
+    /// Part `stores`: requests that the bare client has under way.
+    #[arg(long, default_value_t = 4)]
+    parallel: usize,
     /// Where the tables go.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -152,6 +163,30 @@ fn run(args: &Args, target: &Path, root: &Path) -> Result<(), LoadError> {
     Ok(report.publish(&head, &out)?)
 }
 
+/// Esker on an object store beside a bare client: no other server, no namespace.
+fn stores(args: &Args, target: &Path) -> Result<(), LoadError> {
+    let url = args.store.clone().ok_or_else(|| {
+        LoadError::Wrong("say --store s3://BUCKET or --store swift://CONTAINER".into())
+    })?;
+    let work = tempfile::tempdir_in(target)?;
+    let out = args.out.clone().unwrap_or_else(|| target.join(format!("bench-{}.md", args.label)));
+    let mut report = Report::default();
+    let begin = now();
+    let plan = Stores {
+        url,
+        label: args.label.clone(),
+        pairs: args.pairs,
+        mib: args.mib,
+        parallel: args.parallel,
+        work: work.path().to_owned(),
+    };
+    let done = plan.run(args.row.as_deref().unwrap_or_default(), &mut report, &out);
+    let cores = std::thread::available_parallelism()?;
+    let time = (now() - begin).as_secs_f64();
+    report.publish(&format!("{cores} cores, {time:.0} s in all."), &out)?;
+    done
+}
+
 fn main() -> Result<(), LoadError> {
     let args = Args::parse();
     let exe = std::env::current_exe()?;
@@ -159,6 +194,10 @@ fn main() -> Result<(), LoadError> {
         .parent()
         .and_then(Path::parent)
         .ok_or_else(|| LoadError::Wrong("this program is in no target directory".into()))?;
+    if args.part.as_deref() == Some("stores") {
+        esker_tests::server::binary()?;
+        return stores(&args, target);
+    }
     // Outside of the namespace, which has no way to the packages.
     let root = unpack(&target.join("ganesha"))?;
     esker_tests::server::binary()?;

@@ -36,6 +36,9 @@ struct Args {
     /// Decides the dice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Lists every request at the end.
+    #[arg(long)]
+    list: bool,
     /// Ends after so many seconds; without it, with standard input.
     #[arg(long)]
     secs: Option<u64>,
@@ -67,6 +70,19 @@ fn run(args: &Args) -> Result<(), String> {
         }
     }
     println!("{} requests on {} connections", proxy.requests(), proxy.connections());
+    for s in proxy.seen().iter().filter(|_| args.list) {
+        println!(
+            "{:9.3} {:7.3} s {:?} {} {} up {} down {} {}",
+            s.began.as_secs_f64(),
+            (s.ended - s.began).as_secs_f64(),
+            s.verb,
+            s.status,
+            s.path,
+            s.up,
+            s.down,
+            s.rule.as_deref().unwrap_or_default()
+        );
+    }
     for (name, done) in names.iter().zip(proxy.done()) {
         println!("{done} x {name}");
     }

@@ -123,12 +123,20 @@ impl Flow {
         self.client.to.shutdown().await
     }
 
-    /// The next request; `None` once either side has ended the connection.
+    /// The next request; `None` once either side has ended the connection. What the store says
+    /// without having been asked (some send a last chunk behind an answer that has no body) is
+    /// passed on.
     async fn next_head(&mut self) -> io::Result<Option<Head>> {
-        let Some(store) = &mut self.store else { return self.client.from.head().await };
-        tokio::select! {
-            head = self.client.from.head() => head,
-            () = store.from.gone() => Ok(None),
+        loop {
+            let Some(store) = &mut self.store else { return self.client.from.head().await };
+            let unasked = tokio::select! {
+                head = self.client.from.head() => return head,
+                unasked = store.from.unasked() => unasked?,
+            };
+            if unasked.is_empty() {
+                return Ok(None);
+            }
+            self.client.to.write_all(&unasked).await?;
         }
     }
 
@@ -234,6 +242,11 @@ impl Flow {
     /// Passes a request and its answer on as they come.
     async fn pass(&mut self, verb: Verb, head: &Head) -> io::Result<bool> {
         if self.behind.is_some() {
+            if !self.shared.shifts() {
+                // The harm is over: what is out of step ends.
+                self.client.ends_with(Cut::Rst);
+                return Ok(false);
+            }
             return self.shifted(verb, head, None).await;
         }
         self.connect().await?;
@@ -572,7 +585,7 @@ async fn whole(method: &str, from: &mut Source<OwnedReadHalf>) -> io::Result<Ans
         let Some(head) = from.head().await? else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
-        if head.status() / 100 != 1 {
+        if head.is_answer() && head.status() / 100 != 1 {
             return Answer::collect(head, method, from).await;
         }
     }
@@ -590,7 +603,7 @@ async fn stream(
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
         to.write_all(&head.encode()).await?;
-        if head.status() / 100 == 1 {
+        if !head.is_answer() || head.status() / 100 == 1 {
             continue;
         }
         let mut framing = head.answer_body(method);

@@ -31,7 +31,7 @@ mod wire;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -111,6 +111,8 @@ struct Shared {
     memory: Mutex<Memory>,
     swap: Mutex<Option<Waiting>>,
     seen: Mutex<Vec<Seen>>,
+    /// Whether the bodies that go by are kept, for rules of later.
+    remembers: AtomicBool,
     requests: AtomicU64,
     connections: AtomicU64,
     inflight: AtomicUsize,
@@ -149,10 +151,15 @@ impl Shared {
         }
     }
 
+    /// Whether connections that are out of step stay so.
+    fn shifts(&self) -> bool {
+        self.rules.lock().iter().any(|a| a.rule.fault == Fault::Shift)
+    }
+
     /// Whether a rule needs the bodies that go by.
     fn remembers_bodies(&self) -> bool {
         let needs = |a: &Armed| matches!(a.rule.fault, Fault::Other | Fault::Old);
-        self.rules.lock().iter().any(needs)
+        self.remembers.load(Relaxed) || self.rules.lock().iter().any(needs)
     }
 }
 
@@ -181,6 +188,7 @@ impl Proxy {
             memory: Mutex::default(),
             swap: Mutex::default(),
             seen: Mutex::default(),
+            remembers: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             inflight: AtomicUsize::new(0),
@@ -216,6 +224,11 @@ impl Proxy {
     /// No fault from here on.
     pub fn calm(&self) {
         self.rules(Vec::new());
+    }
+
+    /// Keeps the bodies that go by, so that a later rule can serve them in the wrong place.
+    pub fn remember(&self) {
+        self.shared.remembers.store(true, Relaxed);
     }
 
     /// Latency and bandwidth from here on.
@@ -255,7 +268,8 @@ impl Proxy {
         self.shared.most_inflight.load(Relaxed)
     }
 
-    /// The requests that have ended, in the order of their ends; 200,000 at most.
+    /// The requests that have ended, in the order of their ends; 200,000 at most. One is noted a
+    /// moment after its client has the answer.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().clone()
     }

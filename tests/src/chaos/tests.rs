@@ -244,6 +244,9 @@ fn answers_come_twice_late_and_to_the_wrong_request() {
     let got = ["a", "b", "c"].map(|key| c.get(key).unwrap().1);
     assert_eq!(got, [b"a", b"a", b"b"].map(|b| b.to_vec()));
     assert_eq!(place.client().get("c").unwrap().1, b"c");
+    // Once the rule is gone, so are connections that are out of step.
+    place.proxy.calm();
+    assert!(c.get("a").is_err());
     // Two connections change places.
     place.proxy.rule(When::verbs(&[Verb::Get]).times(2), Fault::Swap { wait: 10_000 });
     let (mut one, mut two) = (place.client(), place.client());

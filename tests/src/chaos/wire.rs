@@ -96,6 +96,11 @@ impl Head {
         self.target().split_once('?').map_or("", |(_, q)| q)
     }
 
+    /// False for what stands between answers and is none, such as a last chunk too many.
+    pub fn is_answer(&self) -> bool {
+        self.line.starts_with("HTTP/")
+    }
+
     /// Status of an answer.
     pub fn status(&self) -> u16 {
         self.line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
@@ -285,10 +290,14 @@ impl<R: AsyncRead + Unpin> Source<R> {
         Ok(n)
     }
 
-    /// Waits until the other side ends the connection or sends more than is understood.
+    /// What comes without having been asked for; empty at the end of the connection.
+    pub async fn unasked(&mut self) -> io::Result<Bytes> {
+        self.some(u64::MAX).await
+    }
+
+    /// Waits until the other side ends the connection; what it sends until then is thrown away.
     pub async fn gone(&mut self) {
-        while self.buffer.len() <= HEAD_BYTES && matches!(self.more().await, Ok(true)) {}
-        self.buffer.clear();
+        while matches!(self.unasked().await, Ok(got) if !got.is_empty()) {}
     }
 }
 

@@ -20,12 +20,14 @@ mod data;
 mod engine;
 mod outcome;
 mod rows;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 pub use data::Pool;
 pub use outcome::{Outcome, cpu_seconds, now, rss_bytes};
 pub use rows::{Prepared, Row, Shape, make_files};
+pub use streams::{read_file, write_file};
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -354,10 +354,10 @@ fn written(mut d: Dec, len: usize) -> Result<u64, LoadError> {
 }
 
 /// 1 MiB UNSTABLE, one behind the other.
-struct Writes<'a> {
-    fh: Fh,
-    pool: &'a Pool,
-    cred: Cred,
+pub(super) struct Writes<'a> {
+    pub(super) fh: Fh,
+    pub(super) pool: &'a Pool,
+    pub(super) cred: Cred,
 }
 impl Work for Writes<'_> {
     fn queue(&mut self, conn: &mut Conn, xid: u32, _: usize, n: u64) -> Result<(), LoadError> {

@@ -1,0 +1,161 @@
+//! Harm while a client writes and segments are on their way to the store.
+
+use std::time::Duration;
+
+use esker_tests::chaos::{At, Cut, Fault, Rule, Verb, When};
+use esker_tests::server::pause;
+
+use crate::place::Place;
+use crate::work::Work;
+
+/// Rounds of ten steps, at most, until every rule has done its harm.
+const ROUNDS: usize = 60;
+/// How often each rule must have done it.
+const LEAST: u64 = 2;
+
+/// Works under `rules` (each hit by some chance), is killed in the middle, goes on; then calm, a
+/// clean stop, and a server that has only the store.
+fn survives(seed: u64, journal: bool, rules: &[(When, Fault)], more: &[&str]) {
+    let place = Place::new(seed, journal, more);
+    let mut work = Work::new(seed);
+    let mut server = place.start().unwrap();
+    work.steps(&server, 10).unwrap();
+    let rules: Vec<Rule> = rules.iter().map(|(w, f)| Rule::new(w.clone(), f.clone())).collect();
+    place.proxy.rules(rules.clone());
+    let mut rounds = 0;
+    let all_done = || place.proxy.done().iter().all(|n| *n >= LEAST);
+    while rounds < 6 || !all_done() {
+        work.steps(&server, 10).unwrap();
+        // Segments go to the store at the latest after 200 ms.
+        pause(Duration::from_millis(100));
+        rounds += 1;
+        assert!(rounds < ROUNDS, "{:?} of {rules:?}", place.proxy.done());
+        if rounds == 4 {
+            // Every start finds a store that does harm, too: but the kinds of harm that a start
+            // does not survive have tests of their own.
+            server.kill().unwrap();
+            place.proxy.calm();
+            server.start_again().unwrap();
+            work.verify(&server);
+            place.proxy.rules(rules.clone());
+        }
+    }
+    place.proxy.calm();
+    whole(&place, &mut work, server);
+}
+
+/// Everything is there: now, after a clean stop without the journal, and inside.
+pub fn whole(place: &Place, work: &mut Work, server: esker_tests::server::Esker) {
+    let found = work.verify(&server);
+    assert_eq!((found.right, found.refused), (work.files(), 0), "{}", server.log_text());
+    place.stop_without_journal(server);
+    let server = place.start().unwrap();
+    let found = work.verify(&server);
+    assert_eq!((found.right, found.refused), (work.files(), 0), "{}", server.log_text());
+    assert!(server.stop().unwrap().success());
+    let checked = place.check();
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success(), "{text}{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+/// With a journal and without one.
+fn both(seed: u64, rules: &[(When, Fault)]) {
+    survives(seed, true, rules, &[]);
+    survives(seed + 1, false, rules, &[]);
+}
+
+fn puts() -> When {
+    When::verbs(&[Verb::Put]).per_mille(300)
+}
+
+#[test]
+fn answers_come_late() {
+    both(1, &[(When::default(), Fault::Delay { least: 20, jitter: 100 })]);
+}
+
+#[test]
+fn requests_are_cut() {
+    let cut = |at, how| (puts().per_mille(150), Fault::CutRequest { at, how });
+    let rules = [
+        cut(At::Head, Cut::Fin),
+        cut(At::Byte(0), Cut::Rst),
+        cut(At::Byte(1000), Cut::Fin),
+        cut(At::Somewhere, Cut::Rst),
+        cut(At::End, Cut::Rst),
+    ];
+    both(3, &rules);
+}
+
+#[test]
+fn answers_are_cut_after_the_work() {
+    let cut = |at, how| (puts(), Fault::CutAnswer { at, how });
+    both(5, &[cut(At::Head, Cut::Rst), cut(At::Byte(0), Cut::Fin), cut(At::Head, Cut::Fin)]);
+}
+
+fn storm(seed: u64, after: bool) {
+    let answer = |status| {
+        let retry_after = (status == 503).then_some(1);
+        (puts().per_mille(120), Fault::Answer { status, retry_after, after })
+    };
+    both(seed, &[500, 503, 409, 412, 403, 429].map(answer));
+}
+
+#[test]
+fn storms_without_the_work() {
+    storm(7, false);
+}
+
+#[test]
+fn storms_after_the_work() {
+    storm(9, true);
+}
+
+#[test]
+fn bodies_are_shortened_and_turned_on_their_way() {
+    let rules = [
+        (puts(), Fault::TruncateRequest { at: At::Somewhere }),
+        (puts(), Fault::CorruptRequest { at: At::Somewhere }),
+    ];
+    both(11, &rules);
+}
+
+#[test]
+fn answers_come_twice_or_to_the_wrong_request() {
+    let some = || When::default().per_mille(150);
+    let rules =
+        [(some(), Fault::Duplicate), (some(), Fault::Shift), (some(), Fault::Swap { wait: 300 })];
+    both(13, &rules);
+}
+
+/// A PUT that lands when its sender has given it up: 4 s against 1 s, or in long runs 90 s against
+/// the time-out that is usual.
+#[test]
+fn requests_land_after_their_time() {
+    let long = std::env::var_os("ESKER_LONG").is_some();
+    let ms = if long { 90_000 } else { 4_000 };
+    let usual = ["--flush-interval", "200ms"];
+    let short = ["--flush-interval", "200ms", "--store-timeout", "1s"];
+    let more = if long { &usual[..] } else { &short[..] };
+    let rules = [(puts().per_mille(100), Fault::Stall { ms, lands: true })];
+    survives(15, true, &rules, more);
+    survives(16, false, &rules, more);
+}
+
+#[test]
+fn the_store_is_away_for_a_while() {
+    let place = Place::new(17, true, &[]);
+    let mut work = Work::new(17);
+    let mut server = place.start().unwrap();
+    for round in 0..6 {
+        work.steps(&server, 10).unwrap();
+        place.proxy.away(round % 2 == 0);
+        work.steps(&server, 10).unwrap();
+        pause(Duration::from_millis(500));
+    }
+    place.proxy.away(true);
+    work.steps(&server, 10).unwrap();
+    server.kill().unwrap();
+    place.proxy.away(false);
+    server.start_again().unwrap();
+    whole(&place, &mut work, server);
+}
