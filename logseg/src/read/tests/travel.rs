@@ -263,7 +263,7 @@ async fn damage_that_stays_is_told_with_object_offset_and_owner() {
         other => panic!("{other:?}"),
     }
     assert_eq!(reader.status().damaged, 1);
-    assert_eq!(reader.status().asked_again, 1);
+    assert_eq!(reader.status().asked_again, u64::from(crate::limits::DAMAGED_AGAIN));
     // All the others are good, also those that travel with it.
     let others: Vec<_> = all.iter().copied().filter(|at| *at != all[4]).collect();
     assert_eq!(reader.prefetch(&all), all.iter().map(|at| u64::from(at.stored)).sum::<u64>());
