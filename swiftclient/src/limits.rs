@@ -16,8 +16,10 @@ pub const DISTRUSTED_FILES: usize = 16;
 pub const PROBE_CREATORS: u32 = 8;
 /// Races with one winner each that a fencing store must have shown.
 pub const PROBE_ROUNDS: u32 = 10;
-/// Further rounds for those that were no race, and tries of the small probe of a mount.
+/// Further rounds for those that were no race.
 pub const PROBE_TRIES: u32 = 6;
+/// Tries of the small probe of a mount: a store that answers now and then only delays a start.
+pub const PROBE_MOUNT_TRIES: u32 = 60;
 /// Name resolution, TCP and TLS handshake of one connection to a store.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// No byte moved on a connection with a request on its way: the request fails.

@@ -27,7 +27,7 @@ use futures_util::future::join_all;
 use crate::{
     Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
     StoreFuture,
-    limits::{PROBE_CREATORS, PROBE_ROUNDS, PROBE_TRIES},
+    limits::{PROBE_CREATORS, PROBE_MOUNT_TRIES, PROBE_ROUNDS, PROBE_TRIES},
     seam::Env,
 };
 
@@ -79,7 +79,7 @@ pub async fn race(store: &dyn ObjectStore, env: &Env) -> Result<StoreClass, Stor
     }
     let probe = Probe { store, env, run: env.random_u64() };
     let class = probe.rounds().await;
-    probe.tidy().await;
+    probe.tidy(PROBE_ROUNDS + PROBE_TRIES).await;
     class
 }
 
@@ -92,8 +92,9 @@ pub async fn again(store: &dyn ObjectStore, env: &Env) -> Result<StoreClass, Sto
         return Ok(store.class());
     }
     let probe = Probe { store, env, run: env.random_u64() };
-    let mut last = Ok(StoreClass::Plain);
-    for number in 0..PROBE_TRIES {
+    let (mut last, mut tried) = (Ok(StoreClass::Plain), 0);
+    for number in 0..PROBE_MOUNT_TRIES {
+        tried = number + 1;
         match probe.create_twice(number).await {
             Err(e) if e.is_transient() => last = Err(e),
             other => {
@@ -103,7 +104,7 @@ pub async fn again(store: &dyn ObjectStore, env: &Env) -> Result<StoreClass, Sto
         }
         probe.pause().await;
     }
-    probe.tidy().await;
+    probe.tidy(tried).await;
     last
 }
 
@@ -200,10 +201,9 @@ impl Probe<'_> {
         }
     }
 
-    /// Deletes its objects. A failure leaves a few bytes for [`sweep`].
-    async fn tidy(&self) {
-        let names: Vec<ObjectName> =
-            (0..PROBE_ROUNDS + PROBE_TRIES).filter_map(|n| self.name(n).ok()).collect();
+    /// Deletes the objects numbered below `tried`. A failure leaves a few bytes for [`sweep`].
+    async fn tidy(&self, tried: u32) {
+        let names: Vec<ObjectName> = (0..tried).filter_map(|n| self.name(n).ok()).collect();
         if let Err(error) = self.store.delete_many(&names).await {
             tracing::debug!(%error, "what the probe created stays");
         }

@@ -38,6 +38,7 @@ fn comes_up_right(seed: u64, rules: &[(When, Fault)]) -> usize {
             Err(e) => {
                 let why = e.to_string();
                 assert!(why.contains("esker:"), "no reason: {why}");
+                println!("start {n}: {why}");
                 place.start().unwrap()
             }
         };

@@ -4,7 +4,7 @@
 pub mod machine;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::{
@@ -23,7 +23,10 @@ use fs::{
 use futures_util::FutureExt;
 use headhunter::Index;
 use swiftclient::seam::{Clock, Env};
-use tokio::runtime::Runtime;
+use tokio::{
+    runtime::{Handle, Runtime},
+    time::Instant,
+};
 
 /// SplitMix64: the seed is the whole story of a run.
 pub struct Dice(pub u64);
@@ -47,7 +50,8 @@ impl Dice {
     }
 }
 
-/// A wall clock that jumps, also back.
+/// A wall clock that jumps, also back. Its other hand is the runtime's paused clock: what waits for
+/// a time to pass does not wait, and finds that it has passed.
 pub struct Jumping(pub AtomicU64);
 
 impl Clock for Jumping {
@@ -55,7 +59,10 @@ impl Clock for Jumping {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
     fn monotonic(&self) -> Duration {
-        Duration::ZERO
+        match (Handle::try_current(), BEGAN.get()) {
+            (Ok(_), Some(began)) => began.elapsed(),
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -78,12 +85,15 @@ pub struct Pair {
 
 thread_local! {
     static RUNTIME: RefCell<Option<Rc<Runtime>>> = const { RefCell::new(None) };
+    /// When the runtime's clock began.
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// From now on this thread's volumes may wait.
 pub fn use_runtime() -> Rc<Runtime> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let runtime = Rc::new(runtime);
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = Rc::new(builder.enable_time().start_paused(true).build().unwrap());
+    BEGAN.set(Some(runtime.block_on(async { Instant::now() })));
     RUNTIME.set(Some(runtime.clone()));
     runtime
 }
