@@ -215,9 +215,11 @@ impl Pace {
             tokio::pin!(earned);
             earned.as_mut().enable();
             let wait = {
-                let now = self.env.clock.monotonic();
                 let mut state = self.state.lock();
-                let passed = u64::try_from((now - state.counted).as_nanos()).unwrap_or(u64::MAX);
+                // Under the lock: or who came later may have counted a later time already.
+                let now = self.env.clock.monotonic();
+                let passed = now.saturating_sub(state.counted);
+                let passed = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
                 let grown = u128::from(passed) * u128::from(self.per_second) / 1_000_000_000;
                 if grown > 0 {
                     let grown = u64::try_from(grown).unwrap_or(u64::MAX);
