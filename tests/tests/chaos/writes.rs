@@ -146,14 +146,19 @@ fn the_store_is_away_for_a_while() {
     let place = Place::new(17, true, &[]);
     let mut work = Work::new(17);
     let mut server = place.start().unwrap();
-    for round in 0..6 {
+    for _ in 0..3 {
         work.steps(&server, 10).unwrap();
-        place.proxy.away(round % 2 == 0);
-        work.steps(&server, 10).unwrap();
-        pause(Duration::from_millis(500));
+        place.proxy.away(true);
+        // A read of what only the store has is told to come again until the store is back.
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                pause(Duration::from_millis(1_500));
+                place.proxy.away(false);
+            });
+            work.steps(&server, 20).unwrap();
+        });
     }
     place.proxy.away(true);
-    work.steps(&server, 10).unwrap();
     server.kill().unwrap();
     place.proxy.away(false);
     server.start_again().unwrap();
