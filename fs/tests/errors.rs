@@ -1,6 +1,6 @@
 //! What is refused, with which word, and that nothing was done.
 #![allow(clippy::cast_possible_truncation, clippy::drop_non_drop)]
-#![allow(clippy::type_complexity, clippy::result_large_err)]
+#![allow(clippy::type_complexity)]
 #![allow(clippy::unwrap_used)] // tests
 
 mod at;

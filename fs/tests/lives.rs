@@ -1,7 +1,7 @@
 //! How long inodes live: open without a name, restarts, grace, generations; requests that must
 //! not be repeated.
 #![allow(clippy::cast_possible_truncation, clippy::drop_non_drop)]
-#![allow(clippy::type_complexity, clippy::result_large_err)]
+#![allow(clippy::type_complexity)]
 #![allow(clippy::unwrap_used)] // tests
 
 mod at;

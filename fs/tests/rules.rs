@@ -1,6 +1,6 @@
 //! Rights, modes, owners and times, case by case as Linux decides them.
 #![allow(clippy::cast_possible_truncation, clippy::drop_non_drop)]
-#![allow(clippy::type_complexity, clippy::result_large_err)]
+#![allow(clippy::type_complexity)]
 #![allow(clippy::unwrap_used)] // tests
 
 mod at;

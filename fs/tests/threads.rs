@@ -1,6 +1,6 @@
 //! Many threads at once in the same few directories: afterwards the volume is whole.
 #![allow(clippy::cast_possible_truncation, clippy::drop_non_drop)]
-#![allow(clippy::type_complexity, clippy::result_large_err)]
+#![allow(clippy::type_complexity)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests; these threads are the test
 
 mod at;

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss)]
 
 use std::{
-    ops::Range,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -18,8 +17,7 @@ use logseg::{
     VolumeHeader,
 };
 use swiftclient::{
-    Memory, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError, StoreFuture,
-    disk::OsDisk, seam::Env,
+    Memory, ObjectName, ObjectStore, StoreClass, StoreFuture, disk::OsDisk, seam::Env,
 };
 use tokio::time::Instant;
 
@@ -48,37 +46,11 @@ impl Slow {
 }
 
 impl ObjectStore for Slow {
-    fn put_new<'a>(&'a self, name: &'a ObjectName, body: Vec<Bytes>) -> StoreFuture<'a, ()> {
-        self.small.put_new(name, body)
-    }
-    fn put_stream<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, Box<dyn ObjectWriter>> {
-        self.small.put_stream(name)
-    }
     fn put_file<'a>(&'a self, _: &'a ObjectName, _: &'a Path, len: u64) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             self.carry(len).await;
             Ok(())
         })
-    }
-    fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
-        self.small.get(name, range)
-    }
-    fn head<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, ObjectInfo> {
-        self.small.head(name)
-    }
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<ObjectName>> {
-        self.small.list(prefix, after, limit)
-    }
-    fn delete_many<'a>(
-        &'a self,
-        names: &'a [ObjectName],
-    ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
-        self.small.delete_many(names)
     }
     fn attests(&self) -> bool {
         true
@@ -86,6 +58,8 @@ impl ObjectStore for Slow {
     fn class(&self) -> StoreClass {
         StoreClass::Fencing
     }
+
+    swiftclient::forward!((small): put_new, put_stream, get, head, list, delete_many);
 }
 
 fn argument(n: usize, or: u64) -> u64 {

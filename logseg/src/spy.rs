@@ -1,12 +1,10 @@
 //! A store for tests: counts what is asked of it, can be held up, and fails as it is told.
 
-use std::{collections::VecDeque, ops::Range, path::Path, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use swiftclient::{
-    Memory, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError, StoreFuture,
-};
+use swiftclient::{Memory, ObjectInfo, ObjectName, ObjectStore, StoreError, StoreFuture};
 use tokio::sync::Semaphore;
 
 /// What a put is to do instead of its work.
@@ -105,14 +103,6 @@ impl ObjectStore for Spy {
         })
     }
 
-    fn put_stream<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, Box<dyn ObjectWriter>> {
-        self.inner.put_stream(name)
-    }
-
-    fn put_file<'a>(&'a self, name: &'a ObjectName, f: &'a Path, len: u64) -> StoreFuture<'a, ()> {
-        self.inner.put_file(name, f, len)
-    }
-
     fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
         Box::pin(async move {
             self.seen.lock().gets.push((name.to_string(), range.clone()));
@@ -133,23 +123,5 @@ impl ObjectStore for Spy {
         self.inner.head(name)
     }
 
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<ObjectName>> {
-        self.inner.list(prefix, after, limit)
-    }
-
-    fn delete_many<'a>(
-        &'a self,
-        names: &'a [ObjectName],
-    ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
-        self.inner.delete_many(names)
-    }
-
-    fn class(&self) -> StoreClass {
-        self.inner.class()
-    }
+    swiftclient::forward!((inner): put_stream, put_file, list, delete_many, class);
 }

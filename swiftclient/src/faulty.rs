@@ -6,8 +6,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use crate::{
-    Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
-    StoreFuture, Verb,
+    ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreError, StoreFuture, Verb,
     disk::{Disk, OsDisk},
     local::read_whole,
     seam::sim::SeededDice,
@@ -331,29 +330,7 @@ impl ObjectStore for Faulty {
         })
     }
 
-    fn sweep(&self) -> StoreFuture<'_, usize> {
-        self.store.sweep()
-    }
-
-    fn streams(&self) -> bool {
-        self.store.streams()
-    }
-
-    fn attests(&self) -> bool {
-        self.store.attests()
-    }
-
-    fn class(&self) -> StoreClass {
-        self.store.class()
-    }
-
-    fn capacity(&self) -> Option<Capacity> {
-        self.store.capacity()
-    }
-
-    fn local_dir(&self) -> Option<&Path> {
-        self.store.local_dir()
-    }
+    crate::forward!((store): sweep, streams, attests, class, capacity, local_dir);
 }
 
 struct Writer {

@@ -16,6 +16,7 @@ pub mod directory;
 pub mod disk;
 mod error;
 pub mod faulty;
+mod forward;
 pub mod http;
 pub mod limits;
 mod local;

@@ -15,8 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
-    StoreFuture, Verb,
+    ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreError, StoreFuture, Verb,
     seam::{Clock, Env, TRACE},
 };
 
@@ -244,29 +243,7 @@ impl ObjectStore for Metered {
         Box::pin(self.meter.count(Verb::Delete, 0, nothing, self.store.delete_many(names)))
     }
 
-    fn sweep(&self) -> StoreFuture<'_, usize> {
-        self.store.sweep()
-    }
-
-    fn streams(&self) -> bool {
-        self.store.streams()
-    }
-
-    fn attests(&self) -> bool {
-        self.store.attests()
-    }
-
-    fn class(&self) -> StoreClass {
-        self.store.class()
-    }
-
-    fn capacity(&self) -> Option<Capacity> {
-        self.store.capacity()
-    }
-
-    fn local_dir(&self) -> Option<&Path> {
-        self.store.local_dir()
-    }
+    crate::forward!((store): sweep, streams, attests, class, capacity, local_dir);
 }
 
 struct Writer {

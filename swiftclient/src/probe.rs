@@ -19,14 +19,13 @@
 //! 4. What it creates lies under `probe/` and is deleted; what a killed probe left, [`sweep`]
 //!    deletes.
 
-use std::{ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 
 use crate::{
-    Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
-    StoreFuture,
+    ErrorKind, ObjectName, ObjectStore, StoreClass, StoreError,
     limits::{PROBE_CREATORS, PROBE_MOUNT_TRIES, PROBE_ROUNDS, PROBE_TRIES},
     seam::Env,
 };
@@ -236,70 +235,11 @@ impl Classed {
 }
 
 impl ObjectStore for Classed {
-    fn put_new<'a>(&'a self, name: &'a ObjectName, body: Vec<Bytes>) -> StoreFuture<'a, ()> {
-        self.store.put_new(name, body)
-    }
-
-    fn put_stream<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, Box<dyn ObjectWriter>> {
-        self.store.put_stream(name)
-    }
-
-    fn put_file<'a>(
-        &'a self,
-        name: &'a ObjectName,
-        file: &'a Path,
-        len: u64,
-    ) -> StoreFuture<'a, ()> {
-        self.store.put_file(name, file, len)
-    }
-
-    fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
-        self.store.get(name, range)
-    }
-
-    fn head<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, ObjectInfo> {
-        self.store.head(name)
-    }
-
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<ObjectName>> {
-        self.store.list(prefix, after, limit)
-    }
-
-    fn delete_many<'a>(
-        &'a self,
-        names: &'a [ObjectName],
-    ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
-        self.store.delete_many(names)
-    }
-
-    fn sweep(&self) -> StoreFuture<'_, usize> {
-        self.store.sweep()
-    }
-
-    fn streams(&self) -> bool {
-        self.store.streams()
-    }
-
-    fn attests(&self) -> bool {
-        self.store.attests()
-    }
-
     fn class(&self) -> StoreClass {
         self.class
     }
 
-    fn capacity(&self) -> Option<Capacity> {
-        self.store.capacity()
-    }
-
-    fn local_dir(&self) -> Option<&Path> {
-        self.store.local_dir()
-    }
+    crate::forward!((store): put_new, put_stream, put_file, get, head, list, delete_many, sweep, streams, attests, capacity, local_dir);
 }
 
 #[cfg(test)]

@@ -1,19 +1,14 @@
 //! A store that creates as real ones do: for tests of whatever must find that out, or live with it.
 
-use std::{
-    ops::Range,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
 
 use crate::{
-    Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
-    StoreFuture,
+    ErrorKind, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError, StoreFuture,
 };
 
 /// How a create-only put is carried out.
@@ -94,50 +89,11 @@ impl ObjectStore for Racy {
         })
     }
 
-    fn put_file<'a>(
-        &'a self,
-        name: &'a ObjectName,
-        file: &'a Path,
-        len: u64,
-    ) -> StoreFuture<'a, ()> {
-        self.store.put_file(name, file, len)
-    }
-
-    fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
-        self.store.get(name, range)
-    }
-
-    fn head<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, ObjectInfo> {
-        self.store.head(name)
-    }
-
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<ObjectName>> {
-        self.store.list(prefix, after, limit)
-    }
-
-    fn delete_many<'a>(
-        &'a self,
-        names: &'a [ObjectName],
-    ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
-        self.store.delete_many(names)
-    }
-
-    fn sweep(&self) -> StoreFuture<'_, usize> {
-        self.store.sweep()
-    }
-
     fn class(&self) -> StoreClass {
         StoreClass::Fencing
     }
 
-    fn capacity(&self) -> Option<Capacity> {
-        self.store.capacity()
-    }
+    crate::forward!((store): put_file, get, head, list, delete_many, sweep, capacity);
 }
 
 struct Writer {

@@ -28,8 +28,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use pace::Pace;
 
 use crate::{
-    Capacity, ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError,
-    StoreFuture, Verb,
+    ErrorKind, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreError, StoreFuture, Verb,
     disk::{Disk, OsDisk},
     limits::COPY_BYTES,
     local::read_pieces,
@@ -438,29 +437,7 @@ impl ObjectStore for Retrying {
         })
     }
 
-    fn sweep(&self) -> StoreFuture<'_, usize> {
-        self.inner.store.sweep()
-    }
-
-    fn streams(&self) -> bool {
-        self.inner.store.streams()
-    }
-
-    fn attests(&self) -> bool {
-        self.inner.store.attests()
-    }
-
-    fn class(&self) -> StoreClass {
-        self.inner.store.class()
-    }
-
-    fn capacity(&self) -> Option<Capacity> {
-        self.inner.store.capacity()
-    }
-
-    fn local_dir(&self) -> Option<&Path> {
-        self.inner.store.local_dir()
-    }
+    crate::forward!((inner.store): sweep, streams, attests, class, capacity, local_dir);
 }
 
 /// A stream cannot be sent again from here: its bytes are gone. Only its end can be settled.

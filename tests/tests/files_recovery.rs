@@ -115,7 +115,7 @@ fn a_very_small_volume() {
     let cx = fs::Context { caller, request: None };
     let how = fs::CreateHow::Guarded(fs::SetAttributes::default());
     let file = now(v.create(&cx, v.root(), b"f", how)).unwrap().object.id;
-    let data: Vec<u8> = (0..300_000u32).flat_map(|n| n.to_le_bytes()).collect();
+    let data: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
     now(v.write(&cx, file, 77, data.clone().into())).unwrap();
     let read = now(v.read(&cx.caller, file, 77, 2 << 20)).unwrap();
     assert!(read.pieces.concat() == data);
@@ -175,7 +175,7 @@ fn a_full_disk() {
     assert!(files > 50, "only {files} files fit");
     assert_eq!(error, FsError::NoSpc);
     for round in 0..3 {
-        (0..files).step_by(7).for_each(|n| drop(whole(&v, n)));
+        (0..files).step_by(7).for_each(|n| _ = whole(&v, n));
         // Half is cut, the other half removed.
         for n in 0..files {
             if n % 2 == 0 {
@@ -200,7 +200,7 @@ fn a_full_disk() {
         index = machine.open();
         v = now(Volume::open(index.clone(), (0, 0))).unwrap();
         assert_eq!(now(v.check()).unwrap().findings, Vec::<String>::new());
-        (0..again).for_each(|n| drop(whole(&v, n)));
+        (0..again).for_each(|n| _ = whole(&v, n));
         files = again;
     }
 }

@@ -4,7 +4,6 @@
 
 use std::{
     ops::Range,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -17,10 +16,7 @@ use fs::{Caller, Context, CreateHow, FileId, SetAttributes, Volume};
 use headhunter::{Index, IndexConfig, VolumeHeader};
 use logseg::{DiskCacheConfig, LogConfig, Recovery};
 use parking_lot::Mutex;
-use swiftclient::{
-    Memory, ObjectInfo, ObjectName, ObjectStore, ObjectWriter, StoreClass, StoreError, StoreFuture,
-    disk::SimDisk, seam::Env,
-};
+use swiftclient::{Memory, ObjectName, ObjectStore, StoreFuture, disk::SimDisk, seam::Env};
 
 const MIB: u64 = 1 << 20;
 const LATENCY: Duration = Duration::from_millis(20);
@@ -46,15 +42,6 @@ impl Far {
 }
 
 impl ObjectStore for Far {
-    fn put_new<'a>(&'a self, name: &'a ObjectName, body: Vec<Bytes>) -> StoreFuture<'a, ()> {
-        self.inner.put_new(name, body)
-    }
-    fn put_stream<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, Box<dyn ObjectWriter>> {
-        self.inner.put_stream(name)
-    }
-    fn put_file<'a>(&'a self, name: &'a ObjectName, f: &'a Path, len: u64) -> StoreFuture<'a, ()> {
-        self.inner.put_file(name, f, len)
-    }
     fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
         Box::pin(async move {
             self.gets.lock().push((name.to_string(), range.clone()));
@@ -65,26 +52,8 @@ impl ObjectStore for Far {
             self.inner.get(name, range).await
         })
     }
-    fn head<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, ObjectInfo> {
-        self.inner.head(name)
-    }
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<ObjectName>> {
-        self.inner.list(prefix, after, limit)
-    }
-    fn delete_many<'a>(
-        &'a self,
-        names: &'a [ObjectName],
-    ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
-        self.inner.delete_many(names)
-    }
-    fn class(&self) -> StoreClass {
-        self.inner.class()
-    }
+
+    swiftclient::forward!((inner): put_new, put_stream, put_file, head, list, delete_many, class);
 }
 
 /// A machine: store, disk, clock, and how much memory a server on it has.

@@ -9,7 +9,9 @@ async fn recovery_gives_what_lived() {
         let (memory, index) = fresh(if seed % 2 == 0 { 60 << 10 } else { 1 << 30 });
         for step in 0..900u64 {
             match dice.below(100) {
-                0..60 => write(&index, dice.below(400), dice.below(3000) as usize).await.unwrap(),
+                0..60 => write(&index, dice.below(400), usize::try_from(dice.below(3000)).unwrap())
+                    .await
+                    .unwrap(),
                 60..97 => remove(&index, dice.below(400)).await.unwrap(),
                 97 => index.checkpoint_now().await.unwrap(),
                 _ if step % 3 == 0 => {

@@ -15,7 +15,7 @@ use swiftclient::{
 
 use crate::{
     crash::paused,
-    world::{commit, header, numbers, objects, open},
+    world::{Opened, commit, header, numbers, objects, open},
 };
 
 const SEGMENT: u64 = 64 << 10;
@@ -52,6 +52,12 @@ impl Bed {
     }
 }
 
+/// Commits record `n`, and it is durable.
+async fn acknowledged(server: &mut Opened, n: u64) {
+    let (seq, _) = commit(&mut server.writer, n, 100).unwrap();
+    server.log.sync(seq, SyncMode::Inline).await.unwrap();
+}
+
 fn late(verb: Verb, name: &str, secs: u64) -> Rule {
     Rule::nth(0, Fault::Delay(Duration::from_secs(secs))).of(verb).at(name)
 }
@@ -62,14 +68,12 @@ fn a_stale_writer_acknowledges_nothing_and_what_it_still_puts_is_void() {
         paused().block_on(async {
             let bed = Bed::new(manner).await;
             let mut old = open(&bed.server("the old one"), SEGMENT).await.unwrap();
-            let (seq, _) = commit(&mut old.writer, 1, 100).unwrap();
-            old.log.sync(seq, SyncMode::Inline).await.unwrap();
+            acknowledged(&mut old, 1).await;
             let (lost, _) = commit(&mut old.writer, 2, 100).unwrap();
 
             let mut new = open(&bed.server("the new one"), SEGMENT).await.unwrap();
             assert_eq!(numbers(&new.records), [1]);
-            let (seq, _) = commit(&mut new.writer, 3, 100).unwrap();
-            new.log.sync(seq, SyncMode::Inline).await.unwrap();
+            acknowledged(&mut new, 3).await;
 
             match old.log.sync(lost, SyncMode::Inline).await {
                 Err(LogError::Fenced { holder }) => assert_eq!(holder, "the new one"),
@@ -104,8 +108,7 @@ fn a_segment_acknowledged_while_the_next_epoch_was_begun_is_found_by_who_began_i
             acked.unwrap();
             let mut new = opened.unwrap();
             assert_eq!(numbers(&new.records), [1], "{manner:?}");
-            let (seq, _) = commit(&mut new.writer, 2, 100).unwrap();
-            new.log.sync(seq, SyncMode::Inline).await.unwrap();
+            acknowledged(&mut new, 2).await;
             drop((old, new));
             let names = objects(&*bed.config.store).await;
             let epochs: Vec<_> = names.iter().filter(|n| n.starts_with("epoch/")).collect();
@@ -126,8 +129,7 @@ fn a_late_put_changes_nothing_once_the_new_epoch_is_written() {
             let new = async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let mut new = open(&bed.server("the new one"), SEGMENT).await.unwrap();
-                let (seq, _) = commit(&mut new.writer, 2, 100).unwrap();
-                new.log.sync(seq, SyncMode::Inline).await.unwrap();
+                acknowledged(&mut new, 2).await;
             };
             let (late, ()) = tokio::join!(old.log.sync(seq, SyncMode::Inline), new);
             assert!(matches!(late, Err(LogError::Fenced { .. })), "{manner:?}");
@@ -156,8 +158,7 @@ fn an_epoch_begun_and_never_written_is_passed_over() {
             drop(old);
             let mut new = open(&bed.server("the new one"), SEGMENT).await.unwrap();
             assert_eq!(numbers(&new.records), [1], "{manner:?}");
-            let (seq, _) = commit(&mut new.writer, 2, 100).unwrap();
-            new.log.sync(seq, SyncMode::Inline).await.unwrap();
+            acknowledged(&mut new, 2).await;
             drop(new);
             assert_eq!(bed.found().await, [1, 2], "{manner:?}");
         });

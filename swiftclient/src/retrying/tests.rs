@@ -321,35 +321,8 @@ impl ObjectStore for Busy {
             Err(StoreError::Unavailable { what, reason, retry_after: self.wish })
         })
     }
-    fn put_stream<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, Box<dyn ObjectWriter>> {
-        self.memory.put_stream(name)
-    }
-    fn put_file<'a>(&'a self, name: &'a ObjectName, f: &'a Path, n: u64) -> StoreFuture<'a, ()> {
-        self.memory.put_file(name, f, n)
-    }
-    fn get<'a>(&'a self, name: &'a ObjectName, range: Range<u64>) -> StoreFuture<'a, Bytes> {
-        self.memory.get(name, range)
-    }
-    fn head<'a>(&'a self, name: &'a ObjectName) -> StoreFuture<'a, ObjectInfo> {
-        self.memory.head(name)
-    }
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<ObjectName>> {
-        self.memory.list(prefix, after, limit)
-    }
-    fn delete_many<'a>(
-        &'a self,
-        names: &'a [ObjectName],
-    ) -> StoreFuture<'a, Vec<Result<(), StoreError>>> {
-        self.memory.delete_many(names)
-    }
-    fn class(&self) -> StoreClass {
-        self.memory.class()
-    }
+
+    crate::forward!((memory): put_stream, put_file, get, head, list, delete_many, class);
 }
 
 #[tokio::test(start_paused = true)]

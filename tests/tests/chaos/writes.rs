@@ -9,7 +9,7 @@ use crate::place::Place;
 use crate::work::Work;
 
 /// Rounds of ten steps, at most, until every rule has done its harm.
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 400;
 /// How often each rule must have done it.
 const LEAST: u64 = 2;
 
@@ -136,7 +136,7 @@ fn requests_land_after_their_time() {
     let usual = ["--flush-interval", "200ms"];
     let short = ["--flush-interval", "200ms", "--store-timeout", "1s"];
     let more = if long { &usual[..] } else { &short[..] };
-    let rules = [(puts().per_mille(100), Fault::Stall { ms, lands: true })];
+    let rules = [(puts().per_mille(200), Fault::Stall { ms, lands: true })];
     survives(15, true, &rules, more);
     survives(16, false, &rules, more);
 }

@@ -279,6 +279,7 @@ fn puts(seen: &[Seen]) -> impl Iterator<Item = &Seen> {
 }
 
 /// Waits until less than `least` bytes are not stored; gives them.
+#[allow(clippy::cast_possible_truncation)] // a count, though metrics are floats
 fn wait_stored(server: &Esker, least: u64) -> Result<u64, LoadError> {
     let rest = || {
         let metrics = server.metrics().ok()?;

@@ -1,5 +1,7 @@
 //! Curves over time, as SVG for a browser and as text for a terminal.
 
+#![allow(clippy::cast_possible_truncation)] // rows and columns of a page
+
 use std::fmt::Write as _;
 
 /// One curve.
