@@ -44,8 +44,23 @@ pub(crate) enum Stands {
     Other,
 }
 
-/// Reads back what stands under `name`: its length, and where that is ours, its last 64 bytes.
+/// Reads back what stands under `name`: its length, and where that is ours, its last 64 bytes. That
+/// it is another object is believed only the second time: it ends a server.
 pub(crate) async fn stands(
+    store: &dyn ObjectStore,
+    name: &ObjectName,
+    ours: Likeness,
+) -> Result<Stands, StoreError> {
+    match look(store, name, ours).await {
+        Ok(Stands::Other) => {
+            store.distrust();
+            look(store, name, ours).await
+        }
+        settled => settled,
+    }
+}
+
+async fn look(
     store: &dyn ObjectStore,
     name: &ObjectName,
     ours: Likeness,

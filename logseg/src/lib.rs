@@ -31,6 +31,7 @@
 //!
 //! Who may call it: `headhunter` (everything), `inode` (to make frames and read them).
 
+mod again;
 mod ballast;
 mod cache;
 mod chain;

@@ -330,7 +330,7 @@ impl ObjectStore for Faulty {
         })
     }
 
-    crate::forward!((store): sweep, streams, attests, class, capacity, local_dir);
+    crate::forward!((store): sweep, distrust, streams, attests, class, capacity, local_dir);
 }
 
 struct Writer {

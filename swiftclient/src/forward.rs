@@ -70,6 +70,11 @@ macro_rules! forward {
             self.$($to).+.sweep()
         }
     };
+    (@distrust ($($to:ident).+)) => {
+        fn distrust(&self) {
+            self.$($to).+.distrust();
+        }
+    };
     (@streams ($($to:ident).+)) => {
         fn streams(&self) -> bool {
             self.$($to).+.streams()

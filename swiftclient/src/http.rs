@@ -26,6 +26,7 @@
 //! 3. No wait is without end: while a request or reply is on its way, a byte moves at least every
 //!    [`HttpConfig::idle_timeout`], or the request itself waits for the caller's next piece.
 //! 4. A connection goes back to the pool only after a whole request and a whole reply.
+//!    One that may have given a wrong answer ([`HttpClient::distrust`]) never does.
 //! 5. A body whose source failed or was dropped never ends as a whole one on the wire.
 //! 6. Payloads are not copied on their way out (TLS encrypts into its own buffer); on their way in,
 //!    once, into a buffer of their own size.
@@ -41,7 +42,7 @@ mod wire;
 use std::{path::PathBuf, time::Duration};
 
 pub use body::{Body, BodySender, Ended, SourceFile};
-pub use client::HttpClient;
+pub use client::{HttpClient, Way};
 pub use error::{HttpError, HttpErrorKind};
 pub use reply::Reply;
 

@@ -243,7 +243,7 @@ impl ObjectStore for Metered {
         Box::pin(self.meter.count(Verb::Delete, 0, nothing, self.store.delete_many(names)))
     }
 
-    crate::forward!((store): sweep, streams, attests, class, capacity, local_dir);
+    crate::forward!((store): sweep, distrust, streams, attests, class, capacity, local_dir);
 }
 
 struct Writer {

@@ -239,7 +239,7 @@ impl ObjectStore for Classed {
         self.class
     }
 
-    crate::forward!((store): put_new, put_stream, put_file, get, head, list, delete_many, sweep, streams, attests, capacity, local_dir);
+    crate::forward!((store): put_new, put_stream, put_file, get, head, list, delete_many, sweep, distrust, streams, attests, capacity, local_dir);
 }
 
 #[cfg(test)]

@@ -437,7 +437,7 @@ impl ObjectStore for Retrying {
         })
     }
 
-    crate::forward!((inner.store): sweep, streams, attests, class, capacity, local_dir);
+    crate::forward!((inner.store): sweep, distrust, streams, attests, class, capacity, local_dir);
 }
 
 /// A stream cannot be sent again from here: its bytes are gone. Only its end can be settled.

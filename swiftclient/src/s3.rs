@@ -17,6 +17,8 @@
 //!    failing both, the object was read back and compared.
 //! 3. [`NotFound`](crate::StoreError::NotFound) is said only where the store's own error document
 //!    says `NoSuchKey` (R3): a missing bucket, a proxy's 404 and a bare HEAD are not that.
+//!    An absence is asked about again, over a connection of its own, and so is an answer that cannot
+//!    be its request's: on a connection that is one answer behind, each is the request's before it.
 //! 4. A put that may have reached the store never ends as *nothing happened*.
 //! 5. Credentials come from the environment and what it names; they are in no error, log or URL.
 //!

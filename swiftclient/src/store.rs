@@ -76,6 +76,11 @@ pub trait ObjectStore: Send + Sync {
         Box::pin(async { Ok(0) })
     }
 
+    /// What came last was not what was asked for, as only the caller could see: an answer may have
+    /// gone astray. A store that is asked over connections makes them anew, so that what is asked
+    /// next cannot be answered by what is still on its way in an old one.
+    fn distrust(&self) {}
+
     /// True where the bytes given to a [`ObjectStore::put_stream`] travel while the object still
     /// grows (Swift's chunked PUT). Elsewhere they are kept, or written nearby, until `finish`.
     fn streams(&self) -> bool {

@@ -190,6 +190,10 @@ impl ObjectStore for Swift {
         Box::pin(self.inner.delete_many(names))
     }
 
+    fn distrust(&self) {
+        self.inner.session.distrust();
+    }
+
     fn streams(&self) -> bool {
         true
     }

@@ -7,6 +7,7 @@ use swiftclient::{ObjectName, ObjectWriter, StoreError, seam::TRACE};
 
 use crate::{
     ALARM_ATTEMPTS, BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
+    again::read_good,
     ballast::For,
     chain::JournalFile,
     core::{Core, Failure, wake},
@@ -195,6 +196,11 @@ impl Core {
         let damaged =
             |reason: String| Outcome::Later(LogError::Corrupt { segment: id, offset: 0, reason });
         match chain_object(&bytes) {
+            // The answer to another request, then: nothing is known yet.
+            Ok(other) if other.id() != id => {
+                self.store.distrust();
+                damaged(format!("{name} was answered by {}", other.id()))
+            }
             Ok(ChainObject::Seal(seal)) => Outcome::Fenced(seal.holder),
             // What was attested was another request's answer, if any.
             Ok(ChainObject::Segment(_)) if same(&bytes, source) => {
@@ -211,7 +217,10 @@ impl Core {
             Ok(ChainObject::Segment(_)) => {
                 Outcome::Fenced(format!("another writer of {id}: its segment stands in the store"))
             }
-            Err(e) => damaged(format!("something else stands under {name}: {e}")),
+            Err(e) => {
+                self.store.distrust();
+                damaged(format!("something else stands under {name}: {e}"))
+            }
         }
     }
 
@@ -245,11 +254,13 @@ impl Core {
             Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => e,
             Err(e) => return Err(e.into()),
         };
-        match self.store.get(name, 0..u64::MAX).await {
-            Ok(there) if there == bytes => Ok(()),
-            Ok(_) => Err(LogError::Fenced { holder: format!("the writer of {name}") }),
-            Err(e) if e.is_not_found() => Err(error.into()),
-            Err(e) => Err(e.into()),
+        let ours = |there: &Bytes| match *there == bytes {
+            true => Ok(()),
+            false => Err(LogError::Fenced { holder: format!("the writer of {name}") }),
+        };
+        match read_good(&*self.store, name, ours).await {
+            Err(LogError::Store(e)) if e.is_not_found() => Err(error.into()),
+            settled => settled,
         }
     }
 

@@ -111,6 +111,16 @@ pub enum ChainObject {
     Seal(Box<Seal>),
 }
 
+impl ChainObject {
+    /// The id under which it belongs.
+    pub fn id(&self) -> SegmentId {
+        match self {
+            Self::Segment(header) => header.id,
+            Self::Seal(seal) => seal.at,
+        }
+    }
+}
+
 /// Tells a segment (its first [`SEGMENT_HEADER`] bytes suffice) from a seal (all of it is needed).
 pub fn chain_object(bytes: &[u8]) -> Result<ChainObject, FormatError> {
     if bytes.starts_with(&super::seal::SEAL.magic) {

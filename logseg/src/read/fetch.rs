@@ -306,6 +306,7 @@ impl Inner {
         let known = self.seeds.remove(&location.segment).map(|(_, lock)| lock.seed);
         let mut tries = 1;
         loop {
+            self.store.distrust();
             match self.ask_alone(location, keep, known).await {
                 Err(LogError::Corrupt { .. }) if tries < DAMAGED_AGAIN => tries += 1,
                 Err(damage) => {
@@ -417,15 +418,18 @@ impl Inner {
     }
 
     /// A ranged get; what comes may be short. An answer of which the store's own client says that
-    /// it is damaged is asked for again.
+    /// it is damaged is asked for again, and so is an absence: what is referred to was stored.
     async fn get(&self, segment: SegmentId, range: Range<u64>) -> Result<Bytes, LogError> {
         let mut tries = 0;
         loop {
             self.counts.gets.fetch_add(1, Relaxed);
             self.counts.get_bytes.fetch_add(range.end - range.start, Relaxed);
             match self.store.get(&segment_name(segment), range.clone()).await {
-                Err(StoreError::Corrupt { .. }) if tries < DAMAGED_AGAIN => {
+                Err(StoreError::Corrupt { .. } | StoreError::NotFound { .. })
+                    if tries < DAMAGED_AGAIN =>
+                {
                     tries += 1;
+                    self.store.distrust();
                     self.counts.asked_again.fetch_add(1, Relaxed);
                 }
                 got => return Ok(got?),

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use swiftclient::{StoreError, disk::DiskFile};
 
-use super::{Backlog, OpenTail, Owner, Recovery, Replayed};
+use super::{Backlog, OpenTail, Owner, Recovery, Replayed, plain::read_epoch};
 use crate::{
     LogError, REPLAY_READ_AHEAD, SegmentId, Seq,
+    again::good,
     crypto::SegmentCipher,
     error::journal_error,
     format::{
         ChainObject, FormatError, Kind, ScanError, Scanned, Seal, SegmentHeader, Tail,
-        chain_object, epoch_name, open_body, scan, scan_sealed, segment_name,
+        chain_object, open_body, scan, scan_sealed, segment_name,
     },
     journal::{Found, Journal},
 };
@@ -27,6 +28,31 @@ pub(super) enum InJournal {
     Open(Found, Scanned, Bytes),
 }
 
+/// What the store has of an id.
+enum Stored {
+    Seal(Box<Seal>),
+    Segment(Box<Scanned>),
+}
+
+impl Stored {
+    /// What `bytes` are, if they are a whole object of this volume that belongs under `id`.
+    fn of(id: SegmentId, volume: &[u8; 16], bytes: &Bytes) -> Result<Self, LogError> {
+        let wrong = |reason: String| LogError::Corrupt { segment: id, offset: 0, reason };
+        match chain_object(bytes).map_err(|e| ScanError::Header(e).of(id))? {
+            ChainObject::Seal(seal) if seal.volume != *volume || seal.at != id => {
+                Err(wrong(format!("a seal of {} stands there", seal.at)))
+            }
+            ChainObject::Seal(seal) => Ok(Self::Seal(seal)),
+            ChainObject::Segment(header) if header.volume != *volume || header.id != id => {
+                Err(wrong(format!("{} of another place stands there", header.id)))
+            }
+            ChainObject::Segment(_) => {
+                Ok(Self::Segment(Box::new(scan_sealed(bytes).map_err(|e| e.of(id))?)))
+            }
+        }
+    }
+}
+
 impl Recovery {
     /// Reads the segment at `self.at`, or finds the end of the chain there.
     pub(super) async fn read_one(&mut self) -> Result<(), LogError> {
@@ -34,10 +60,10 @@ impl Recovery {
         if let Some(next) = self.epochs.as_ref().and_then(|epochs| epochs.successor(id)) {
             return self.cross(id, next).await;
         }
-        match self.fetch(id).await {
-            Ok(bytes) => return self.stored(id, &bytes),
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e.into()),
+        match self.fetch_good(id).await {
+            Ok((object, bytes)) => return self.stored(id, object, &bytes),
+            Err(LogError::Store(e)) if e.is_not_found() => {}
+            Err(e) => return Err(e),
         }
         if self.owns_journal(id).await? {
             match self.in_journal(id)? {
@@ -136,13 +162,17 @@ impl Recovery {
         Ok(())
     }
 
-    /// What the store has under `id`.
-    fn stored(&mut self, id: SegmentId, bytes: &Bytes) -> Result<(), LogError> {
-        let object = chain_object(bytes).map_err(|e| ScanError::Header(e).of(id))?;
+    /// What the store has under `id`, good in itself; its bytes.
+    async fn fetch_good(&mut self, id: SegmentId) -> Result<(Stored, Bytes), LogError> {
+        let (first, volume) = (self.fetch(id).await?, self.header.uuid);
+        let open = |bytes: &Bytes| Ok((Stored::of(id, &volume, bytes)?, bytes.clone()));
+        good(&*self.config.store, &segment_name(id), first, open).await
+    }
+
+    fn stored(&mut self, id: SegmentId, object: Stored, bytes: &Bytes) -> Result<(), LogError> {
         match object {
-            ChainObject::Seal(seal) => self.ended_by(id, &seal),
-            ChainObject::Segment(_) => {
-                let scanned = scan_sealed(bytes).map_err(|e| e.of(id))?;
+            Stored::Seal(seal) => self.ended_by(id, &seal),
+            Stored::Segment(scanned) => {
                 self.take(id, &scanned, bytes)?;
                 let journal_copies = self.files.iter().filter(|f| f.id == id).cloned();
                 self.leftovers.extend(journal_copies);
@@ -153,13 +183,6 @@ impl Recovery {
     }
 
     fn ended_by(&mut self, id: SegmentId, seal: &Seal) -> Result<(), LogError> {
-        if seal.volume != self.header.uuid || seal.at != id {
-            return Err(LogError::Corrupt {
-                segment: id,
-                offset: 0,
-                reason: format!("a seal of {} stands there", seal.at),
-            });
-        }
         self.ended.push((id.epoch(), id.counter()));
         self.owner = Some(Owner { journal: seal.journal, holder: seal.holder.clone() });
         self.closed = false;
@@ -262,15 +285,8 @@ impl Recovery {
         if self.owner.is_some() {
             return Ok(self.owner.clone());
         }
-        match self.config.store.get(&epoch_name(epoch), 0..u64::MAX).await {
-            Ok(bytes) => {
-                let seal = Seal::decode(&bytes)
-                    .map_err(|e| LogError::Refused(format!("{}: {e}", epoch_name(epoch))))?;
-                self.owner = Some(Owner { journal: seal.journal, holder: seal.holder });
-            }
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e.into()),
-        }
+        let begun = read_epoch(&*self.config.store, epoch).await?;
+        self.owner = begun.map(|seal| Owner { journal: seal.journal, holder: seal.holder });
         Ok(self.owner.clone())
     }
 

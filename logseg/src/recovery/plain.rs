@@ -31,6 +31,7 @@ use swiftclient::{ObjectStore, StoreError};
 use super::{Owner, Recovery, chain::InJournal};
 use crate::{
     EPOCH_SETTLES, LogError, SegmentId,
+    again::read_good,
     format::{Seal, epoch_name, segment_name},
 };
 
@@ -89,13 +90,18 @@ pub(crate) async fn read_epoch(
     epoch: u32,
 ) -> Result<Option<Seal>, LogError> {
     let name = epoch_name(epoch);
-    match store.get(&name, 0..u64::MAX).await {
-        Ok(bytes) => match Seal::decode(&bytes) {
-            Ok(seal) => Ok(Some(seal)),
-            Err(e) => Err(LogError::Refused(format!("{name}: {e}"))),
-        },
-        Err(e) if e.is_not_found() => Ok(None),
-        Err(e) => Err(e.into()),
+    let open = |bytes: &Bytes| {
+        let refused = |reason: String| LogError::Refused(format!("{name}: {reason}"));
+        let seal = Seal::decode(bytes).map_err(|e| refused(e.to_string()))?;
+        match seal.at.epoch() < epoch {
+            true => Ok(seal),
+            false => Err(refused(format!("it says that {} ends there", seal.at))),
+        }
+    };
+    match read_good(store, &name, open).await {
+        Ok(seal) => Ok(Some(seal)),
+        Err(LogError::Store(e)) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

@@ -7,7 +7,9 @@ use swiftclient::{ObjectName, StoreError, probe};
 
 use super::{Backlog, OpenTail, Recovery, Sealed, chain::read_whole};
 use crate::{
-    Log, LogError, LogWriter, SegmentId, ballast,
+    Log, LogError, LogWriter, SegmentId,
+    again::read_good,
+    ballast,
     chain::{JournalFile, Segment},
     core::{Birth, Core},
     equal::{Likeness, put_segment},
@@ -269,16 +271,20 @@ impl Recovery {
             Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => e,
             Err(e) => return Err(e.into()),
         };
-        let bytes = match store.get(&name, 0..u64::MAX).await {
-            Ok(bytes) => bytes,
-            Err(e) if e.is_not_found() => return Err(error.into()),
-            Err(e) => return Err(e.into()),
+        let open = |bytes: &Bytes| {
+            let refused = |reason: String| LogError::Refused(format!("{name}: {reason}"));
+            let there = chain_object(bytes).map_err(|e| refused(e.to_string()))?;
+            match there.id() == at {
+                true => Ok(there),
+                false => Err(refused(format!("{} stands there", there.id()))),
+            }
         };
-        match chain_object(&bytes) {
+        match read_good(&**store, &name, open).await {
             Ok(ChainObject::Seal(there)) if there.nonce == seal.nonce => Ok(Put::Ours),
             Ok(ChainObject::Seal(there)) => Err(LogError::Fenced { holder: there.holder }),
             Ok(ChainObject::Segment(_)) => Ok(Put::Segment),
-            Err(e) => Err(LogError::Refused(format!("{name}: {e}"))),
+            Err(LogError::Store(e)) if e.is_not_found() => Err(error.into()),
+            Err(e) => Err(e),
         }
     }
 

@@ -6,6 +6,7 @@ use swiftclient::{ObjectName, StoreError, probe};
 use super::{LogConfig, Recovery};
 use crate::{
     CheckpointName, LogError, VolumeHeader,
+    again::read_good,
     format::{
         ChainName, checkpoint_name, decode_checkpoint, decode_volume, encode_volume, parse_name,
         volume_name,
@@ -59,18 +60,20 @@ impl Recovery {
     /// Errors: `Refused` (with what and where) when it holds something else, or a volume of another
     /// format version; `Store`.
     pub async fn volume(config: &LogConfig) -> Result<Option<VolumeHeader>, LogError> {
-        match config.store.get(&volume_name(), 0..u64::MAX).await {
-            Ok(bytes) => decode_volume(&bytes)
-                .map(Some)
-                .map_err(|e| LogError::Refused(format!("object {}: {e}", volume_name()))),
-            Err(e) if e.is_not_found() => match anything(config).await? {
+        let open = |bytes: &Bytes| {
+            decode_volume(bytes)
+                .map_err(|e| LogError::Refused(format!("object {}: {e}", volume_name())))
+        };
+        match read_good(&*config.store, &volume_name(), open).await {
+            Ok(header) => Ok(Some(header)),
+            Err(LogError::Store(e)) if e.is_not_found() => match anything(config).await? {
                 None => Ok(None),
                 Some(name) => LogConfig::refuse(format!(
                     "the store holds {name} and no object {}: it is no volume of Esker",
                     volume_name()
                 )),
             },
-            Err(e) => Err(e.into()),
+            Err(e) => Err(e),
         }
     }
 
@@ -104,8 +107,10 @@ impl Recovery {
             return LogConfig::refuse("the store is empty");
         };
         let object = checkpoint_name(name);
-        let bytes = config.store.get(&object, 0..u64::MAX).await?;
-        decode_checkpoint(&header.uuid, name, &bytes)
-            .map_err(|e| LogError::Refused(format!("{object}: {e}")))
+        let open = |bytes: &Bytes| {
+            decode_checkpoint(&header.uuid, name, bytes)
+                .map_err(|e| LogError::Refused(format!("{object}: {e}")))
+        };
+        read_good(&*config.store, &object, open).await
     }
 }

@@ -4,7 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use logseg::{LogError, SegmentId, SyncMode};
+use logseg::{
+    LogError, SegmentId, SyncMode,
+    format::{SEGMENT_HEADER, SegmentHeader},
+};
 use swiftclient::{
     ErrorKind, Faulty, ObjectStore, Verb,
     disk::{
@@ -419,7 +422,8 @@ fn without_a_journal_and_without_syncs_writes_go_by_age_and_by_bytes() {
     });
 }
 
-/// Another's bytes under our name fence; our own, damaged on the way back, do not.
+/// Another's bytes under our name fence; our own, damaged on the way back, do not, nor does the
+/// answer to another request.
 #[test]
 fn a_damaged_answer_is_asked_again_and_a_rival_fences() {
     let disk = disk();
@@ -439,9 +443,18 @@ fn a_damaged_answer_is_asked_again_and_a_rival_fences() {
 
         let rival = swiftclient::ObjectName::new("seg/00000002/00000001").unwrap();
         let ours = swiftclient::ObjectName::new("seg/00000002/00000000").unwrap();
-        let bytes = store.objects.get(&ours, 0..u64::MAX).await.unwrap();
-        store.objects.put_new(&rival, vec![bytes]).await.unwrap();
+        // Our own segment under the name of the next is no rival's: names tell whose bytes are.
+        let mut bytes = store.objects.get(&ours, 0..u64::MAX).await.unwrap().to_vec();
+        store.objects.put_new(&rival, vec![bytes.clone().into()]).await.unwrap();
         write(&mut opened, 4, 3, 50_000).await;
+        let late = opened.log.flush().await.unwrap_err();
+        assert!(!matches!(late, LogError::Fenced { .. }), "{late}");
+        assert_eq!(opened.log.status().failure, None);
+        store.objects.delete_many(&[rival.clone()]).await.unwrap();
+        let mut header = SegmentHeader::decode(&bytes[..SEGMENT_HEADER]).unwrap();
+        (header.id, header.nonce) = (SegmentId::chain(2, 1), [7; 16]);
+        bytes[..SEGMENT_HEADER].copy_from_slice(&header.encode());
+        store.objects.put_new(&rival, vec![bytes.into()]).await.unwrap();
         let fenced = opened.log.flush().await.unwrap_err();
         assert!(matches!(fenced, LogError::Fenced { .. }), "{fenced}");
     });

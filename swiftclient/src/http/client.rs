@@ -18,6 +18,16 @@ use crate::StoreError;
 /// The first byte of a TLS alert record (RFC 8446 §5.1): what TLS servers answer to plain HTTP.
 const TLS_ALERT: u8 = 0x15;
 
+/// Over what a request travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// A kept connection, where there is one.
+    #[default]
+    Kept,
+    /// A connection of its own: what comes first on it is the answer to nothing else.
+    New,
+}
+
 /// Sends requests. Clones share the connections.
 #[derive(Clone)]
 pub struct HttpClient {
@@ -47,10 +57,15 @@ impl HttpClient {
     ///
     /// Errors: [`HttpError`]; dropping the future closes the connection.
     pub async fn send(&self, request: Request<Body>) -> Result<Reply, HttpError> {
+        self.send_by(request, Way::Kept).await
+    }
+
+    /// The same over a kept connection or a new one.
+    pub async fn send_by(&self, request: Request<Body>, way: Way) -> Result<Reply, HttpError> {
         let (head, body) = request.into_parts();
         let target = Target::of(&head.uri)?;
         let repeatable = [Method::GET, Method::HEAD, Method::DELETE].contains(&head.method);
-        let mut may_reuse = body.again().is_some();
+        let mut may_reuse = way == Way::Kept && body.again().is_some();
         let mut next = body;
         loop {
             let spare = next.again();
@@ -64,6 +79,11 @@ impl HttpClient {
                 other => return other,
             }
         }
+    }
+
+    /// An answer was not its request's: no connection that is open now serves again.
+    pub fn distrust(&self) {
+        self.pool.distrust();
     }
 
     /// The same with the whole reply, up to `limit` bytes of body.

@@ -62,6 +62,8 @@ pub(super) struct Connection {
     pub(super) target: Target,
     /// It has served before.
     pub(super) reused: bool,
+    /// [`Pool::doubts`] when it was made.
+    doubts: u64,
     task: AbortHandle,
 }
 
@@ -80,6 +82,8 @@ struct Idle {
 struct Kept {
     by_target: HashMap<Target, Vec<Idle>>,
     reaping: bool,
+    /// How often all connections were given up.
+    doubts: u64,
 }
 
 /// Connections of one client.
@@ -143,6 +147,9 @@ impl Pool {
         }
         connection.reused = true;
         let mut kept = self.kept.lock();
+        if connection.doubts != kept.doubts {
+            return;
+        }
         let idle = kept.by_target.entry(connection.target.clone()).or_default();
         if idle.len() >= self.idle_connections {
             return;
@@ -159,7 +166,16 @@ impl Pool {
         let _closed = self.kept.lock().by_target.remove(target);
     }
 
+    /// Closes every connection: those kept now, those lent after their reply. One of them gave an
+    /// answer that was not its request's, and which one cannot be told.
+    pub(super) fn distrust(&self) {
+        let mut kept = self.kept.lock();
+        kept.doubts += 1;
+        kept.by_target.clear();
+    }
+
     async fn connect(&self, target: &Target) -> Result<Connection, HttpError> {
+        let doubts = self.kept.lock().doubts;
         let failed =
             |e: &io::Error| HttpError::unsent(HttpErrorKind::Connect, format!("{target}: {e}"));
         let tcp = self.dial(target).await.map_err(|e| failed(&e))?;
@@ -179,7 +195,7 @@ impl Pool {
             }
         });
         let (target, task) = (target.clone(), task.abort_handle());
-        Ok(Connection { sender, moved, target, reused: false, task })
+        Ok(Connection { sender, moved, target, reused: false, doubts, task })
     }
 
     /// Tries every address of the name, each for its share of the time.

@@ -20,6 +20,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// Head.
     pub headers: HeaderMap,
+    /// It is the first one of its connection: it cannot be the answer to an earlier request.
+    pub first: bool,
     body: Incoming,
     flow: Option<Flow>,
     pool: Arc<Pool>,
@@ -81,8 +83,8 @@ impl Reply {
             );
             return Err(HttpError::sent(HttpErrorKind::Protocol, reason));
         }
-        let (status, headers) = (head.status, head.headers);
-        Ok(Self { status, headers, body, flow: Some(flow), pool })
+        let (status, headers, first) = (head.status, head.headers, !flow.connection.reused);
+        Ok(Self { status, headers, first, body, flow: Some(flow), pool })
     }
 
     /// A header as text.

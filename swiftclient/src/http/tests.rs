@@ -136,6 +136,27 @@ async fn a_request_is_sent_in_origin_form_with_its_host() {
     assert!(head.contains(&format!("host: {}\r\n", server.address)), "{head}");
 }
 
+/// After a wrong answer neither a kept connection serves again, nor one that was lent then.
+#[tokio::test]
+async fn distrusted_connections_serve_no_more() {
+    let server = Server::new(polite).await;
+    let client = client();
+    client.call(server.get(), 100).await.unwrap();
+    let lent = client.send(server.get()).await.unwrap();
+    assert!(!lent.first);
+    client.call(server.get(), 100).await.unwrap();
+    assert_eq!(server.connections(), 2);
+    client.distrust();
+    lent.collect(100).await.unwrap();
+    client.call(server.get(), 100).await.unwrap();
+    assert_eq!(server.connections(), 3);
+    client.call(server.get(), 100).await.unwrap();
+    assert_eq!(server.connections(), 3, "the new one is kept");
+    let alone = client.send_by(server.get(), Way::New).await.unwrap();
+    assert!(alone.first);
+    assert_eq!(server.connections(), 4);
+}
+
 #[tokio::test]
 async fn one_connection_serves_many_requests_and_two_at_once_take_two() {
     let server = Server::new(polite).await;

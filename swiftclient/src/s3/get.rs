@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ObjectInfo, ObjectName, StoreError, Verb,
-    http::{Body, Reply},
+    http::{Body, Reply, Way},
 };
 
 /// No object is as long (AWS: 5 TiB), and some servers read larger numbers as negative ones.
@@ -28,9 +28,17 @@ pub(super) fn checksum(headers: &HeaderMap) -> Option<u32> {
 impl Door {
     /// Length and, where the store keeps it, CRC-32C.
     pub(super) async fn head(&self, name: &ObjectName) -> Result<ObjectInfo, StoreError> {
+        let first = self.head_by(name, Way::Kept).await;
+        let Some(doubtful) = self.doubtful(&first) else { return first };
+        let second = self.head_by(name, Way::New).await;
+        self.compare(&doubtful, second)
+    }
+
+    async fn head_by(&self, name: &ObjectName, way: Way) -> Result<ObjectInfo, StoreError> {
         let key = self.config.key(name.as_str());
         let ask = Ask::new(Verb::Head, Method::HEAD, name.as_str())
             .key(key)
+            .by(way)
             .header("x-amz-checksum-mode", "ENABLED");
         match self.send(&ask, Body::Empty).await?.answer {
             Answer::Good(reply) => {
@@ -55,7 +63,8 @@ impl Door {
     async fn told(&self, name: &ObjectName, ask: &Ask) -> Result<ObjectInfo, StoreError> {
         let get = Ask::new(Verb::Head, Method::GET, name.as_str())
             .key(self.config.key(name.as_str()))
-            .header("range", "bytes=0-0");
+            .header("range", "bytes=0-0")
+            .by(ask.way);
         let whole = |total: &str| total.rsplit('/').next().and_then(|l| l.parse().ok());
         let len = match self.send(&get, Body::Empty).await?.answer {
             Answer::Good(reply) if reply.status == StatusCode::PARTIAL_CONTENT => {
@@ -80,6 +89,18 @@ impl Door {
         name: &ObjectName,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
+        let first = self.get_by(name, range.clone(), Way::Kept).await;
+        let Some(doubtful) = self.doubtful(&first) else { return first };
+        let second = self.get_by(name, range, Way::New).await;
+        self.compare(&doubtful, second)
+    }
+
+    async fn get_by(
+        &self,
+        name: &ObjectName,
+        range: Range<u64>,
+        way: Way,
+    ) -> Result<Bytes, StoreError> {
         if range.start > range.end {
             let (start, end) = (range.start, range.end);
             return Err(StoreError::Invalid {
@@ -89,10 +110,11 @@ impl Door {
         }
         if range.is_empty() || range.start >= BEYOND {
             // There are no bytes; whether there is an object is still to be said.
-            return self.head(name).await.map(|_| Bytes::new());
+            return self.head_by(name, way).await.map(|_| Bytes::new());
         }
-        let mut ask =
-            Ask::new(Verb::Get, Method::GET, name.as_str()).key(self.config.key(name.as_str()));
+        let mut ask = Ask::new(Verb::Get, Method::GET, name.as_str())
+            .key(self.config.key(name.as_str()))
+            .by(way);
         ask = if range.start == 0 && range.end >= BEYOND {
             ask.header("x-amz-checksum-mode", "ENABLED")
         } else if range.end >= BEYOND {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ObjectName, StoreError, Verb,
-    http::Body,
+    http::{Body, Way},
     limits::{DOCUMENT_BYTES, S3_PAGE},
 };
 
@@ -16,6 +16,7 @@ impl Door {
     /// The first key below the prefix, of whatever form.
     pub(super) async fn first(&self) -> Result<Option<String>, StoreError> {
         let ask = Ask::new(Verb::List, Method::GET, "")
+            .by(Way::New)
             .query("list-type", "2")
             .query("prefix", self.config.key(""))
             .query("max-keys", "1")
@@ -26,7 +27,8 @@ impl Door {
         Ok(page.contents.into_iter().next().map(|listed| listed.key))
     }
 
-    /// Up to `limit` names. Each page is asked for by the last key of the one before: what a
+    /// Up to `limit` names, each page over a connection of its own: nothing in a page tells which
+    /// listing it belongs to, and what it lacks is taken for absent. Each page is asked for by the last key of the one before: what a
     /// continuation token stands for, without a state in the store.
     pub(super) async fn list(
         &self,
@@ -38,6 +40,7 @@ impl Door {
         while names.len() < limit {
             let wanted = (limit - names.len()).min(S3_PAGE);
             let mut ask = Ask::new(Verb::List, Method::GET, prefix)
+                .by(Way::New)
                 .query("list-type", "2")
                 .query("prefix", self.config.key(prefix))
                 .query("max-keys", wanted.to_string())

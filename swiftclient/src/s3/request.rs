@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{S3Config, answer::Refusal, documents, identity::Identity};
 use crate::{
     StoreError, Verb,
-    http::{Body, HttpClient, HttpConfig, Reply},
+    http::{Body, HttpClient, HttpConfig, Reply, Way},
     limits::ERROR_BYTES,
 };
 
@@ -29,12 +29,13 @@ pub(super) struct Ask {
     pub(super) key: Option<String>,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) way: Way,
 }
 
 impl Ask {
     pub(super) fn new(verb: Verb, method: Method, name: &str) -> Self {
         let (name, query, headers) = (name.to_owned(), Vec::new(), Vec::new());
-        Self { verb, name, method, key: None, query, headers }
+        Self { verb, name, method, key: None, query, headers, way: Way::Kept }
     }
 
     #[must_use]
@@ -52,6 +53,13 @@ impl Ask {
     #[must_use]
     pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((HeaderName::from_static(name), value.into()));
+        self
+    }
+
+    /// Over this way.
+    #[must_use]
+    pub(super) fn by(mut self, way: Way) -> Self {
+        self.way = way;
         self
     }
 
@@ -108,7 +116,7 @@ impl Door {
         loop {
             let spare = body.again();
             let (request, generation) = self.request(ask, body).await?;
-            let reply = match (self.http.send(request).await, spare) {
+            let reply = match (self.http.send_by(request, ask.way).await, spare) {
                 // Never with a second doubt: two in a row are no accident.
                 (Err(e), Some(spare)) if e.stale && !doubt => {
                     doubt = true;
@@ -132,6 +140,39 @@ impl Door {
             };
             return Ok(Answered { answer: reply, doubt });
         }
+    }
+
+    /// An answer was not its request's.
+    pub(super) fn distrust(&self) {
+        self.http.distrust();
+    }
+
+    /// The error of a first answer on which nothing may rest: it is to be asked again (invariant 3
+    /// of [`super`]).
+    pub(super) fn doubtful<T>(&self, first: &Result<T, StoreError>) -> Option<StoreError> {
+        match first {
+            Err(e @ StoreError::Corrupt { .. }) => {
+                self.distrust();
+                Some(e.clone())
+            }
+            Err(e @ StoreError::NotFound { .. }) => Some(e.clone()),
+            _ => None,
+        }
+    }
+
+    /// The second answer, which came over a connection of its own. Where it does not repeat the
+    /// absence that the first told of, that one was another request's.
+    pub(super) fn compare<T>(
+        &self,
+        first: &StoreError,
+        second: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let repeats = matches!(&second, Err(e) if e.is_not_found());
+        if first.is_not_found() && !repeats {
+            tracing::warn!(error = %first, "not so when asked again: connections are made anew");
+            self.distrust();
+        }
+        second
     }
 
     /// CreateBucket.

@@ -166,6 +166,10 @@ impl ObjectStore for S3 {
         Box::pin(self.inner.delete(names))
     }
 
+    fn distrust(&self) {
+        self.inner.door.distrust();
+    }
+
     fn attests(&self) -> bool {
         true
     }

@@ -33,6 +33,7 @@ impl Seen {
 }
 
 /// What a fake answers: status line and headers, and a body.
+#[derive(Clone)]
 struct Said(String, Vec<u8>);
 
 fn say(status: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Said {
@@ -68,6 +69,16 @@ impl Drop for Fake {
 
 impl Fake {
     async fn new(answers: impl Fn(&Seen) -> Said + Send + Sync + 'static) -> Self {
+        Self::with(answers, false).await
+    }
+
+    /// Each connection is one answer behind: its second request gets what its first got, its third
+    /// what the second was to get.
+    async fn one_behind(answers: impl Fn(&Seen) -> Said + Send + Sync + 'static) -> Self {
+        Self::with(answers, true).await
+    }
+
+    async fn with(answers: impl Fn(&Seen) -> Said + Send + Sync + 'static, behind: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -75,7 +86,7 @@ impl Fake {
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(tcp, Arc::clone(&kept), Arc::clone(&answers)));
+                tokio::spawn(serve(tcp, Arc::clone(&kept), Arc::clone(&answers), behind));
             }
         });
         Self { address, seen, task }
@@ -114,11 +125,16 @@ fn variable(name: &str, url: &str) -> Option<String> {
     }
 }
 
-async fn serve(mut tcp: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, answers: Answers) {
-    let mut buffer = Vec::new();
+async fn serve(mut tcp: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, answers: Answers, behind: bool) {
+    let (mut buffer, mut before) = (Vec::new(), None);
     loop {
         let Some(request) = request(&mut tcp, &mut buffer).await else { return };
-        let Said(mut head, body) = answers(&request);
+        let mut said = answers(&request);
+        if behind {
+            let own = said.clone();
+            said = before.replace(own).unwrap_or(said);
+        }
+        let Said(mut head, body) = said;
         let quiet = request.method == "HEAD" || head.contains("content-length:");
         seen.lock().push(request.clone());
         if !quiet {

@@ -44,7 +44,7 @@ impl Containers {
         session: &Session,
         container: &str,
     ) -> Result<bool, StoreError> {
-        let ask = Ask::new(Method::HEAD, container, "").header(X_NEWEST, TRUE);
+        let ask = Ask::new(Method::HEAD, container, "").header(X_NEWEST, TRUE).alone();
         let reply = session.call(&ask, || Body::Empty, DOCUMENT_BYTES).await?;
         match reply.status().as_u16() {
             200..=299 => {

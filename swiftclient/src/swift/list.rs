@@ -58,6 +58,8 @@ impl Inner {
             query.push_str(&quoted(after));
         }
         let ask = Ask::new(Method::GET, container, "").query(query).header(X_NEWEST, TRUE);
+        // Nothing in a page tells which listing it belongs to.
+        let ask = ask.alone();
         let reply = self.session.call(&ask, || Body::Empty, SWIFT_LIST_BYTES).await?;
         match reply.status().as_u16() {
             200..=299 => names(reply.body(), &ask.what()),

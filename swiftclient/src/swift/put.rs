@@ -179,6 +179,7 @@ impl Inner {
             return Ok(());
         }
         let ask = Ask::new(Method::HEAD, &place.container, &place.object).header(X_NEWEST, TRUE);
+        let ask = ask.alone();
         let reply = self.session.call(&ask, || Body::Empty, DOCUMENT_BYTES).await?;
         match reply.status().as_u16() {
             404 => Ok(()),

@@ -1,10 +1,16 @@
 //! Reading, and what *not found* takes.
 //!
 //! ```text
-//!   GET or HEAD ── 404 ──► HEAD container ── 404 ──────────────────► not found
+//!   GET or HEAD ── 404 ──► HEAD container* ── 404 ─────────────────► not found
 //!                              │ it is there
-//!                              └──► again, with X-Newest ── 404 ───► not found
+//!                              └──► again*, with X-Newest ── 404 ──► not found
+//!
+//!   * over a connection of its own
 //! ```
+//!
+//! Over one of its own, because answers carry nothing that tells whose they are: on a connection
+//! that is one answer behind, a 404 is that of the request before, and so is the next. What comes
+//! first on a new connection is the answer to nothing else.
 //!
 //! Why one 404 is not enough: a plain read asks replicas until one answers, and one that was away
 //! when the object came says 404 as well; `X-Newest` asks all. And a proxy that cannot read the
@@ -16,8 +22,8 @@
 //!
 //! What is outside `seg/` and `side/` is asked for with `X-Newest` at once: recovery decides by it,
 //! and a replica that missed a DELETE must not show a checkpoint that is gone. There a 404 is
-//! believed at once where `/info` tells of one storage policy: then there is no other ring, and a
-//! writer that looks for its successor after each segment asks once. (A policy that was retired is
+//! believed without a look at the container where `/info` tells of one storage policy: then there is
+//! no other ring. (A policy that was retired is
 //! not told of. For segments, by whose absence a chain ends, the longer way is always taken.)
 
 use std::ops::Range;
@@ -71,24 +77,33 @@ impl Inner {
             ask.headers.extend_from_slice(headers);
             if newest { ask.header(X_NEWEST, TRUE) } else { ask }
         };
+        // Where one look is enough, it is one that can be believed.
+        let known = self.info.get().is_some_and(|info| info.one_policy);
         let first = ask(Layout::in_base(name));
+        let first = if known && Layout::in_base(name) { first.alone() } else { first };
         let reply = self.session.send(&first, || Body::Empty).await?;
         if reply.status != StatusCode::NOT_FOUND {
             return Ok(reply);
         }
+        let alone = reply.first;
         // Read to its end, so that its connection can serve again.
         reply.collect(DOCUMENT_BYTES).await.map_err(|e| self.session.broken(&first, e))?;
-        if Layout::in_base(name) && self.info().await.one_policy {
+        let one_look = Layout::in_base(name) && self.info().await.one_policy;
+        if one_look && alone {
             return Err(not_found());
         }
-        if !self.containers.exists(&self.session, &place.container).await? {
+        if !one_look && !self.containers.exists(&self.session, &place.container).await? {
             return Err(not_found());
         }
-        let second = ask(true);
+        let second = ask(true).alone();
         let reply = self.session.send(&second, || Body::Empty).await?;
         if reply.status == StatusCode::NOT_FOUND {
             reply.collect(DOCUMENT_BYTES).await.map_err(|e| self.session.broken(&second, e))?;
             return Err(not_found());
+        }
+        if one_look || reply.status.is_success() {
+            // It was there: so the first answer was a stale replica's, or another request's.
+            self.session.distrust();
         }
         Ok(reply)
     }
@@ -103,6 +118,22 @@ impl Inner {
     }
 
     pub(super) async fn head(&self, name: &ObjectName) -> Result<ObjectInfo, StoreError> {
+        match self.head_once(name).await {
+            Err(e) if self.wrong(&e) => self.head_once(name).await,
+            other => other,
+        }
+    }
+
+    /// True where an answer was not its request's: then it is asked again, over new connections.
+    fn wrong(&self, error: &StoreError) -> bool {
+        let wrong = matches!(error, StoreError::Corrupt { .. });
+        if wrong {
+            self.session.distrust();
+        }
+        wrong
+    }
+
+    async fn head_once(&self, name: &ObjectName) -> Result<ObjectInfo, StoreError> {
         let reply = self.look(name, Method::HEAD, &[]).await?;
         let what = format!("head {name}");
         if reply.status != StatusCode::OK {
@@ -124,6 +155,13 @@ impl Inner {
         name: &ObjectName,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
+        match self.get_once(name, range.clone()).await {
+            Err(e) if self.wrong(&e) => self.get_once(name, range).await,
+            other => other,
+        }
+    }
+
+    async fn get_once(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
         let what = format!("get {name}");
         let Range { start, end } = range;
         if start > end {

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     StoreError,
-    http::{Body, HttpClient, HttpConfig, HttpError, Reply},
+    http::{Body, HttpClient, HttpConfig, HttpError, Reply, Way},
     limits::{DOCUMENT_BYTES, SWIFT_TOKEN_MARGIN},
     seam::Env,
 };
@@ -83,17 +83,32 @@ pub(super) struct Ask<'a> {
     pub query: String,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub doing: Doing,
+    pub way: Way,
 }
 
 impl<'a> Ask<'a> {
     pub(super) fn new(method: Method, container: &'a str, object: &'a str) -> Self {
         let reads = [Method::GET, Method::HEAD].contains(&method);
         let doing = if reads { Doing::Reading } else { Doing::Writing };
-        Self { method, container, object, query: String::new(), headers: Vec::new(), doing }
+        Self {
+            method,
+            container,
+            object,
+            query: String::new(),
+            headers: Vec::new(),
+            doing,
+            way: Way::Kept,
+        }
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// Over a connection of its own: what comes is the answer to nothing else.
+    pub(super) fn alone(mut self) -> Self {
+        self.way = Way::New;
         self
     }
 
@@ -168,6 +183,11 @@ impl Session {
         })
     }
 
+    /// An answer was not its request's.
+    pub(super) fn distrust(&self) {
+        self.http.distrust();
+    }
+
     /// Sends it; gives the reply whatever its status, except 401: that one is answered with a new
     /// token, once. `body` is made anew for each try.
     pub(super) async fn send(
@@ -229,7 +249,8 @@ impl Session {
 
     async fn once(&self, ask: &Ask<'_>, grant: &Grant, body: Body) -> Result<Reply, StoreError> {
         let request = ask.request(grant, body)?;
-        let reply = self.http.send(request).await.map_err(|e| self.broken(ask, e))?;
+        let reply = self.http.send_by(request, ask.way).await;
+        let reply = reply.map_err(|e| self.broken(ask, e))?;
         // Swift (its middleware catch_errors, always on) and RGW put it in every answer. A balancer
         // that has lost its way says 404 as well, and that is no absence (R3).
         if reply.status == StatusCode::NOT_FOUND && reply.header("x-trans-id").is_none() {

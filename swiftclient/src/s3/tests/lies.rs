@@ -211,3 +211,45 @@ async fn a_deletion_answered_by_nonsense_deleted_nothing_for_sure() {
         assert_eq!(unknown, ErrorKind::Unknown, "{body}: {told}");
     }
 }
+
+/// Answers tell of no request. On a connection that is one behind, an absence and a range are those
+/// of the request before, and nothing may rest on them.
+#[tokio::test]
+async fn what_a_connection_that_is_one_answer_behind_says_is_asked_again() {
+    let fake = Fake::one_behind(|seen| {
+        if seen.target.contains("list-type") {
+            let keys = "<Contents><Key>ckpt/1</Key></Contents>";
+            let page = format!(
+                "<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>"
+            );
+            return say("200 OK", &[], page);
+        }
+        if seen.target.contains("absent") {
+            return refuse("404 Not Found", "NoSuchKey");
+        }
+        let range = seen.header("range");
+        match range {
+            "" => say("200 OK", &[("content-length", "10")], "0123456789"),
+            _ => {
+                let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+                let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+                let said = format!("bytes {first}-{last}/10");
+                let bytes = &b"0123456789"[first..=last];
+                say("206 Partial Content", &[("content-range", &said)], bytes)
+            }
+        }
+    })
+    .await;
+    let store = fake.store();
+    for _ in 0..4 {
+        assert_eq!(kind(store.get(&name("absent"), 0..3).await).0, ErrorKind::NotFound);
+        assert_eq!(store.get(&name("there"), 0..3).await.unwrap(), "012");
+        assert_eq!(store.get(&name("there"), 4..8).await.unwrap(), "4567");
+        assert_eq!(kind(store.head(&name("absent")).await).0, ErrorKind::NotFound);
+        assert_eq!(store.head(&name("there")).await.unwrap().len, 10);
+        assert_eq!(store.list("ckpt/", None, 9).await.unwrap(), [name("ckpt/1")]);
+        // What only the caller can find out: bytes of another object.
+        store.distrust();
+        assert_eq!(store.get(&name("there"), 4..8).await.unwrap(), "4567");
+    }
+}

@@ -175,7 +175,7 @@ async fn forgetful(
         drop(tcp);
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
-            tokio::spawn(serve(tcp, Arc::clone(&kept), Arc::new(then)));
+            tokio::spawn(serve(tcp, Arc::clone(&kept), Arc::new(then), false));
         }
     });
     let config = S3Config::from_env(|n| variable(n, &url), "bucket", "").unwrap();

@@ -105,6 +105,9 @@ pub struct World {
     /// POST ?bulk-delete is known.
     pub bulk: bool,
     rule: Option<Rule>,
+    /// Each connection is one answer behind from now on: its second request gets what its first
+    /// was to get.
+    pub behind: bool,
     /// Bytes of a request's body after which it is answered at once.
     pub early: Option<usize>,
 }
@@ -181,11 +184,15 @@ impl Fake {
     }
 
     async fn serve(&self, mut socket: TcpStream) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut before) = (Vec::new(), None);
         loop {
             let early = self.world.lock().early;
             let Some(seen) = read_request(&mut socket, &mut buffer, early).await else { return };
-            let answer = self.answer(&seen);
+            let mut answer = self.answer(&seen);
+            if self.world.lock().behind {
+                let own = answer.clone();
+                answer = before.replace(own).unwrap_or(answer);
+            }
             let reason = "Reason";
             let len = answer.told.unwrap_or(answer.body.len());
             let mut head = format!("HTTP/1.1 {} {reason}\r\n", answer.status);

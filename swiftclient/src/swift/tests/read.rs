@@ -99,10 +99,11 @@ async fn not_found_takes_a_container_and_a_second_look() {
     let looks =
         ["HEAD /v1/A/c/p/n", "HEAD /v1/A/c/p/ckpt/9", "HEAD /v1/A/c", "HEAD /v1/A/c/p/ckpt/9"];
     assert_eq!(newest(&fake), looks.map(|line| (line.to_owned(), true)));
-    // With one storage policy there is no wrong ring: once is enough, but not for a segment.
+    // With one storage policy there is no wrong ring: one look is enough, over a connection of its
+    // own; but not for a segment.
     fake.world.lock().info = Some(r#"{"swift": {"policies": [{"name": "gold"}]}}"#.into());
     let plain = fake.store();
-    for (text, looks) in [("ckpt/9", 1), ("seg/00000001/00000009", 3)] {
+    for (text, looks) in [("ckpt/9", 2), ("ckpt/9", 1), ("seg/00000001/00000009", 3)] {
         fake.forget_log();
         assert!(plain.head(&name(text)).await.unwrap_err().is_not_found());
         assert_eq!(fake.lines().len(), looks, "{text}");
@@ -132,6 +133,25 @@ async fn not_found_takes_a_container_and_a_second_look() {
     });
     let error = store.get(&name("ckpt/9"), 0..1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
+/// On a connection that is one answer behind, an absence is that of the request before.
+#[tokio::test]
+async fn an_absence_is_not_taken_from_a_connection_that_is_one_answer_behind() {
+    let fake = Fake::start().await;
+    let store = ten(&fake).await;
+    let (there, absent) = (name("seg/00000001/00000001"), name("seg/00000001/00000009"));
+    fake.world.lock().behind = true;
+    for _ in 0..4 {
+        assert!(store.get(&absent, 0..3).await.unwrap_err().is_not_found());
+        assert_eq!(store.get(&there, 0..3).await.unwrap(), "012");
+        assert!(store.head(&absent).await.unwrap_err().is_not_found());
+        assert_eq!(store.head(&there).await.unwrap().len, 10);
+        // What only the caller can find out: the bytes of another object.
+        store.distrust();
+        assert_eq!(store.get(&there, 4..6).await.unwrap(), "45");
+    }
+    assert_eq!(store.list("seg/", None, 9).await.unwrap(), [there]);
 }
 
 /// A server that answers whatever comes with these bytes.
