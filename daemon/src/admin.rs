@@ -16,7 +16,7 @@ use axum::{
 use nfssvr::Server;
 use tokio::net::TcpListener;
 
-use crate::{build::House, config::Settings, figures::Status, flush, prometheus, screen};
+use crate::{build::House, check, config::Settings, figures::Status, flush, prometheus, screen};
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -41,6 +41,7 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
         .route("/status", get(status))
         .route("/status.json", get(status_json))
         .route("/check", get(check))
+        .route("/check.json", get(check_json))
         // Only POST: what merely looks around must not cause work.
         .route("/flush", post(flush))
         .with_state(shared);
@@ -69,13 +70,28 @@ async fn metrics(State(shared): State<Shared>) -> String {
     text
 }
 
-/// Runs the internal checker on the live volume.
-async fn check(State(shared): State<Shared>) -> (StatusCode, String) {
-    match shared.house.volume.check().await {
-        Ok(report) if report.findings.is_empty() => (StatusCode::OK, "whole\n".into()),
-        Ok(report) => (StatusCode::INTERNAL_SERVER_ERROR, report.findings.join("\n") + "\n"),
-        Err(e) => (StatusCode::SERVICE_UNAVAILABLE, format!("cannot check now: {e:?}\n")),
+/// Checks the live volume; with the query `data`, every byte of it.
+async fn check(State(shared): State<Shared>, RawQuery(query): RawQuery) -> (StatusCode, String) {
+    match check::online(&shared.house, wanted(query.as_deref())).await {
+        Ok(outcome) if outcome.findings.is_empty() => (StatusCode::OK, "whole\n".into()),
+        Ok(outcome) => (StatusCode::INTERNAL_SERVER_ERROR, outcome.findings.join("\n") + "\n"),
+        Err(e) => (StatusCode::SERVICE_UNAVAILABLE, format!("cannot check now: {e}\n")),
     }
+}
+
+/// The same for a program, damaged or not.
+async fn check_json(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, String) {
+    match check::online(&shared.house, wanted(query.as_deref())).await {
+        Ok(outcome) => (StatusCode::OK, serde_json::json!(outcome).to_string() + "\n"),
+        Err(e) => (StatusCode::SERVICE_UNAVAILABLE, format!("cannot check now: {e}\n")),
+    }
+}
+
+fn wanted(query: Option<&str>) -> check::Options {
+    check::Options { data: query.is_some_and(|q| q.split('&').any(|word| word == "data")) }
 }
 
 /// The body names what: nothing or the volume's uuid for all, an absolute path for one file.

@@ -21,8 +21,16 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Make an empty volume.
     Format(Format),
-    /// Check a volume that is not being served; exit 1 where an invariant is broken.
+    /// Check a volume, and change nothing; exit 1 where anything is damaged or an invariant broken.
     Check(Check),
+    /// Show what is in an object of a store, in a segment's file, or in a journal directory.
+    #[command(subcommand)]
+    Inspect(Inspect),
+    /// Show all that a volume's index says of a file, a directory, an inode. Changes nothing.
+    Dump(Dump),
+    /// Open a volume from a root in its log, where its checkpoints are gone or damaged. Without
+    /// --write it only says what it would do.
+    Rebuild(Rebuild),
     /// Show how a running server is.
     Status(Status),
     /// Have a running server make everything durable and store it now; exit 1 with the reason if
@@ -99,18 +107,114 @@ pub struct Format {
 
 #[derive(Debug, Group)]
 pub struct Check {
-    /// PATH, dir:PATH, s3://BUCKET[/PREFIX] or swift://CONTAINER[/PREFIX].
-    pub store: String,
+    /// PATH, dir:PATH, s3://BUCKET[/PREFIX] or swift://CONTAINER[/PREFIX] of a volume that no server
+    /// holds.
+    pub store: Option<String>,
+    /// Instead of STORE: have a running server check its volume.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:2050",
+        conflicts_with = "store"
+    )]
+    pub admin: Option<SocketAddr>,
     /// Journal directory [default: inside a directory store, else none].
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
     /// As in `serve`.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,
-    /// List the store too, and name the segments in it that nothing refers to. (A killed server
-    /// leaves some; the next one removes them after its first two checkpoints.)
+    /// Read every byte of every object and of the journal, and verify every checksum.
+    #[arg(long)]
+    pub data: bool,
+    /// Count it as damage, too, where segments lie in the store that nothing refers to. (A killed
+    /// server leaves some; the next one removes them after its first two checkpoints.)
     #[arg(long)]
     pub strays: bool,
+    /// For a program.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Inspect {
+    /// A segment: header, entries, footer.
+    Segment(Object),
+    /// One entry of a segment: an index page with its items, a record, a root.
+    Page(Page),
+    /// A checkpoint [default: the newest of the store].
+    Checkpoint(Object),
+    /// A journal directory: what each file is and holds.
+    Journal(Journal),
+}
+
+#[derive(Debug, Group)]
+pub struct Object {
+    /// A file; with NAME, a store.
+    pub target: String,
+    /// Name of an object in that store, e.g. seg/00000002/00000000.
+    pub name: Option<String>,
+    /// For a program.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Page {
+    #[command(flatten)]
+    pub object: Object,
+    /// Where the entry begins in the segment, bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub offset: u32,
+}
+
+#[derive(Debug, Group)]
+pub struct Journal {
+    /// The journal's directory.
+    pub dir: PathBuf,
+    /// For a program.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Dump {
+    /// PATH, dir:PATH, s3://BUCKET[/PREFIX] or swift://CONTAINER[/PREFIX].
+    pub store: String,
+    /// A path in the volume: /a/b. Symbolic links are not followed.
+    pub path: Option<std::ffi::OsString>,
+    /// Instead of a path, the number of an inode.
+    #[arg(long, value_name = "N", conflicts_with = "path")]
+    pub inode: Option<u64>,
+    /// Journal directory [default: inside a directory store, else none].
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// As in `serve`.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// For a program.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct Rebuild {
+    /// PATH, dir:PATH, s3://BUCKET[/PREFIX] or swift://CONTAINER[/PREFIX] of a volume that no server
+    /// holds.
+    pub store: String,
+    /// Open the volume from what was found, and publish new checkpoints.
+    #[arg(long)]
+    pub write: bool,
+    /// Journal directory [default: inside a directory store, else none].
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// As in `serve`: give up what only a lost journal has.
+    #[arg(long)]
+    pub abandon_journal: bool,
+    /// As in `serve`.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
 }
 
 #[derive(Debug, Group)]

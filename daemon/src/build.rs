@@ -1,4 +1,4 @@
-//! Assembly, bottom-up, in plain sight: store → log → index → files. Also `format` and `check`.
+//! Assembly, bottom-up, in plain sight: store → log → index → files. Also `format`.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -69,7 +69,7 @@ pub fn pool() -> Result<tokio::runtime::Runtime, String> {
 
 impl Plan {
     /// Of a command that does its work while no server runs.
-    fn offline(
+    pub fn offline(
         store: &str,
         journal: Option<PathBuf>,
         memory: Option<Size>,
@@ -121,6 +121,31 @@ impl Plan {
             .map_err(|e| format!("{}: cannot open the files: {e:?}", self.store))?;
         let flush_interval = self.flush_interval();
         Ok(House { meter, patience, class, journal, flush_interval, index, volume, header, env })
+    }
+
+    /// Errors where there is nothing that could be looked at, and opening it would make a directory.
+    pub fn is_there(&self) -> Result<(), String> {
+        match &self.store {
+            StoreUrl::Memory => Err("mem: has nothing that one could look at".into()),
+            StoreUrl::Directory(path) if !path.exists() => {
+                Err(format!("{}: no such directory", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is needed to look at the volume. Nothing is opened yet, nothing is written.
+    pub async fn look(&self, pool: &tokio::runtime::Handle) -> Result<IndexConfig, String> {
+        let env = Env::real();
+        let disk = disk()?;
+        self.is_there()?;
+        let store = Store::open(&self.store, self.store_timeout, &disk, &env)?;
+        store.greet(&self.store).await;
+        let log = self.log_config(store.objects, disk, env, pool);
+        match Recovery::volume(&log).await.map_err(|e| format!("{}: {e}", self.store))? {
+            Some(header) => Ok(IndexConfig::new(log, header, self.memory.index)),
+            None => Err(format!("{}: no volume there", self.store)),
+        }
     }
 
     fn flush_interval(&self) -> Duration {
@@ -244,37 +269,4 @@ pub fn format(args: &args::Format) -> Result<ExitCode, String> {
     pool.block_on(house.index.close()).map_err(|e| e.to_string())?;
     println!("{}: formatted", plan.store);
     Ok(ExitCode::SUCCESS)
-}
-
-/// `esker check`: opens the volume as a server would (so that the log is replayed), looks at
-/// everything, closes it again.
-pub fn check(args: &args::Check) -> Result<ExitCode, String> {
-    let plan = Plan::offline(&args.store, args.journal.clone(), args.memory, false)?;
-    let pool = pool()?;
-    let house = pool.block_on(plan.open(pool.handle()))?;
-    let report = pool.block_on(house.volume.check()).map_err(|e| format!("cannot check: {e:?}"));
-    let strays = match args.strays {
-        true => pool.block_on(house.index.strays()).map_err(|e| format!("cannot list: {e}")),
-        false => Ok(Vec::new()),
-    };
-    pool.block_on(house.index.close()).map_err(|e| e.to_string())?;
-    let (report, strays) = (report?, strays?);
-    for id in &strays {
-        println!("{id} is in the store, and nothing refers to it");
-    }
-    for finding in &report.findings {
-        println!("{finding}");
-    }
-    println!(
-        "{} inodes, {} entries, {} extents, {} findings",
-        report.inodes,
-        report.entries,
-        report.extents,
-        report.findings.len()
-    );
-    Ok(if report.findings.is_empty() && strays.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }

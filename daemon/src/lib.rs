@@ -3,7 +3,10 @@
 //! ```text
 //!   esker serve STORE      store → log → index → files → NFS, until SIGTERM
 //!   esker format STORE     an empty volume
-//!   esker check STORE      are the invariants whole? (server stopped)
+//!   esker check STORE      is everything whole, and if not, what is damaged and whose is it?
+//!   esker inspect WHAT     what is in a segment, a page, a checkpoint, a journal
+//!   esker dump STORE PATH  what the index says of a file, a directory, an inode
+//!   esker rebuild STORE    a root from the log, where the checkpoints are gone
 //!   esker status           what a running server says about itself
 //!   esker flush [WHAT]     everything committed is durable and stored, or the reason why not
 //! ```
@@ -16,14 +19,20 @@ pub mod fuzz;
 mod admin;
 mod args;
 mod build;
+#[doc(hidden)]
+pub mod check;
 mod config;
+mod dump;
 mod figures;
 mod flush;
+mod inspect;
 mod interval;
 mod keeping;
 mod logging;
 mod mount_line;
 mod prometheus;
+#[doc(hidden)]
+pub mod rebuild;
 mod request;
 mod screen;
 mod serve;
@@ -45,7 +54,10 @@ pub fn main() -> ExitCode {
         // It knows only later where its trace goes.
         Command::Serve(serve) => serve::run(*serve),
         Command::Format(format) => logging::start(None).and_then(|()| build::format(&format)),
-        Command::Check(check) => logging::start(None).and_then(|()| build::check(&check)),
+        Command::Check(check) => logging::start(None).and_then(|()| check::run(&check)),
+        Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Dump(dump) => logging::start(None).and_then(|()| dump::run(&dump)),
+        Command::Rebuild(rebuild) => logging::start(None).and_then(|()| rebuild::run(&rebuild)),
         Command::Status(status) => status::run(&status),
         Command::Flush(flush) => flush::command(&flush),
     };

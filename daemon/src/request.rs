@@ -12,8 +12,13 @@ const ANSWER_BYTES: u64 = 16 << 20;
 
 /// The body of `path`, or what went wrong.
 pub fn get(admin: SocketAddr, path: &str) -> Result<String, String> {
+    get_within(admin, path, PATIENCE)
+}
+
+/// The same of an answer that may take `patience`.
+pub fn get_within(admin: SocketAddr, path: &str, patience: Duration) -> Result<String, String> {
     let head = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-    ask(admin, path, head.as_bytes(), PATIENCE)
+    ask(admin, path, head.as_bytes(), patience)
 }
 
 /// Sends `body` to `path`, and waits for the answer for `patience`.

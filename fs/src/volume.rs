@@ -47,7 +47,19 @@ impl Volume {
         Ok(volume)
     }
 
-    pub(crate) fn files(&self) -> &Files {
+    /// The files of an index that is only looked at ([`Index::look`]): every change fails. Where
+    /// the root directory cannot be read, so does every look-up from it.
+    pub async fn still(index: Index, tuning: Tuning) -> Self {
+        let files = Arc::new(Files::still(index, tuning));
+        let mut volume = Self { files, root: FileId { ino: inode::ROOT, generation: 0 } };
+        if let Ok((root, _)) = volume.look(|view| volume.named(view, inode::ROOT)).await {
+            volume.root = root.id;
+        }
+        volume
+    }
+
+    /// The files below, for tools that look at them as keys.
+    pub fn files(&self) -> &Files {
         &self.files
     }
 
@@ -122,9 +134,16 @@ impl Volume {
     /// Walks everything, the index below too, and lists what does not hold. The memory it needs
     /// grows with the number of inodes and names (about 100 bytes each).
     pub async fn check(&self) -> Result<Report, FsError> {
-        let mut report = inode::check(self.files()).await.map_err(|e| failed(&e))?;
+        self.check_places(false).await
+    }
+
+    /// As [`Volume::check`]; with `places` the report says besides where the files' bytes lie
+    /// (eight bytes for each frame).
+    pub async fn check_places(&self, places: bool) -> Result<Report, FsError> {
         let refers = |key: &[u8], value: &[u8]| inode::referenced(key, value).into_iter().collect();
         let index = self.index().check(refers).await.map_err(|e| failed(&e))?;
+        let report = inode::check_except(self.files(), index.lost, places).await;
+        let mut report = report.map_err(|e| failed(&e))?;
         report.findings.extend(index.problems.into_iter().map(|what| format!("index: {what}")));
         Ok(report)
     }

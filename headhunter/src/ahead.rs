@@ -39,7 +39,7 @@ impl Index {
     /// Most bytes that may have been asked for ahead and not yet been read; 0: it does not pay.
     pub fn ahead_bytes(&self) -> u64 {
         match &self.inner.home {
-            Home::Memory(_) => 0,
+            Home::Memory(_) | Home::Still(_) => 0,
             Home::Log(log) => log.ahead_bytes(),
         }
     }

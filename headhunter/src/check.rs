@@ -6,7 +6,7 @@ use logseg::{LogError, LogStatus, SegmentId};
 
 use crate::{
     Index, Stage,
-    apply::usage_item,
+    apply::{is_reserved, usage_item},
     home::Home,
     index::Inner,
     limits,
@@ -15,6 +15,8 @@ use crate::{
 
 /// Problems named in a report at most.
 const PROBLEMS: usize = 100;
+/// Stretches of lost keys told apart at most.
+const LOST: usize = 10_000;
 
 /// What [`Index::check`] found.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,33 @@ pub struct CheckReport {
     pub live_bytes: u64,
     /// What does not hold, the first hundred; empty: all is well.
     pub problems: Vec<String>,
+    /// Stretches of keys whose pages cannot be read. They are among the problems too.
+    pub lost: Vec<Lost>,
+}
+
+/// Keys that cannot be read, because the page above them, or their own, is damaged or missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The least of them.
+    pub low: Vec<u8>,
+    /// The least key behind them; `None`: there is none.
+    pub high: Option<Vec<u8>>,
+}
+
+impl Lost {
+    /// Whether `key` is among them.
+    pub fn holds(&self, key: &[u8]) -> bool {
+        key >= &self.low[..] && self.high.as_ref().is_none_or(|high| key < &high[..])
+    }
+}
+
+/// True for what concerns one page and says nothing of the next.
+pub(crate) fn is_damage(error: &LogError) -> bool {
+    match error {
+        LogError::Corrupt { .. } => true,
+        LogError::Store(error) => error.is_not_found(),
+        _ => false,
+    }
 }
 
 /// Figures for `esker status` and `/metrics`.
@@ -92,10 +121,15 @@ impl Index {
         }
     }
 
+    /// Epoch of this opening; 0 of a volume that is only looked at.
+    pub fn epoch(&self) -> u32 {
+        self.inner.commit.lock().pen.epoch()
+    }
+
     /// Figures of the log below; of a volume in memory: none.
     pub fn log_status(&self) -> LogStatus {
         match &self.inner.home {
-            Home::Memory(_) => LogStatus::default(),
+            Home::Memory(_) | Home::Still(_) => LogStatus::default(),
             Home::Log(log) => log.status(),
         }
     }
@@ -104,7 +138,10 @@ impl Index {
     /// `refers` tells which segments a value refers to, and to how many logical bytes there.
     /// Commits go on meanwhile; checkpoints wait.
     ///
-    /// Errors: whatever reading pages gave.
+    /// A page that cannot be read is a problem, and so are the keys below it; the rest is looked at
+    /// all the same.
+    ///
+    /// Errors: `Store`, `Journal` where nothing can be read now.
     pub async fn check(
         &self,
         refers: impl Fn(&[u8], &[u8]) -> Vec<(SegmentId, u64)>,
@@ -121,6 +158,10 @@ impl Index {
         let mut walk = Walk { inner, refers, report: CheckReport::default(), balance: held_back };
         walk.run(root).await?;
         let Walk { mut report, balance, .. } = walk;
+        if !report.lost.is_empty() {
+            complain(&mut report, "usage is not compared: pages cannot be read".into());
+            return Ok(report);
+        }
         for (segment, over) in balance.into_iter().filter(|(_, over)| *over != 0) {
             let what = if over > 0 { "more" } else { "less" };
             let by = over.unsigned_abs();
@@ -179,13 +220,32 @@ impl<F: Fn(&[u8], &[u8]) -> Vec<(SegmentId, u64)>> Walk<'_, F> {
                     }
                     break;
                 }
-                self.inner.load_all(Miss::one(&visit.slot)).await?;
+                match self.inner.load_all(Miss::one(&visit.slot)).await {
+                    Err(error) if is_damage(&error) => {
+                        self.lost(&visit, &error);
+                        break;
+                    }
+                    other => other?,
+                }
             }
             if self.report.pages.is_multiple_of(64) {
                 tokio::task::yield_now().await;
             }
         }
         Ok(())
+    }
+
+    fn lost(&mut self, visit: &Visit, error: &LogError) {
+        complain(&mut self.report, format!("a page cannot be read: {error}"));
+        let (low, high) = (visit.low.clone(), visit.high.clone());
+        // Beyond the limit whatever follows the first of them counts as lost.
+        match self.report.lost.len() {
+            n if n < LOST => self.report.lost.push(Lost { low, high }),
+            _ => {
+                let least = self.report.lost.iter().map(|lost| lost.low.clone()).min();
+                self.report.lost = vec![Lost { low: least.unwrap_or_default(), high: None }];
+            }
+        }
     }
 
     fn page(&mut self, page: &Page, visit: &Visit, stack: &mut Vec<Visit>) {
@@ -232,6 +292,8 @@ impl<F: Fn(&[u8], &[u8]) -> Vec<(SegmentId, u64)>> Walk<'_, F> {
                 complain(&mut self.report, format!("usage of {segment} is negative: {bytes}"));
             }
             *self.balance.entry(segment).or_default() += bytes;
+        } else if is_reserved(key) {
+            complain(&mut self.report, format!("a key that no version 1 writes: {key:02x?}"));
         } else {
             for (segment, bytes) in (self.refers)(key, value) {
                 *self.balance.entry(segment).or_default() -= bytes.cast_signed();

@@ -37,6 +37,7 @@ mod ahead;
 mod apply;
 mod check;
 mod checkpoint;
+mod describe;
 mod driver;
 #[doc(hidden)]
 pub mod fuzz;
@@ -55,12 +56,13 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use check::{CheckReport, IndexStatus};
+pub use check::{CheckReport, IndexStatus, Lost};
 pub use checkpoint::Stage;
+pub use describe::{Described, describe, describe_checkpoint, describe_own};
 pub use driver::Reason;
 pub use index::{Index, Intent, Room};
 pub use logseg::{Codec, Frame, Location, LogError, Owner, SegmentId, Seq, SyncMode, VolumeHeader};
-pub use open::IndexConfig;
+pub use open::{IndexConfig, look::Looked, roots::RootEntry};
 pub use swiftclient::seam;
 pub use tree::{Item, Miss};
 pub use txn::{Abort, Committed, Remembered, RequestTag, Txn};

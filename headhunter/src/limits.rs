@@ -49,3 +49,5 @@ pub const VOID_IDS: u32 = 2 * logseg::DESTAGE_WINDOW;
 pub const OPEN_ATTEMPTS: u32 = 8;
 /// Missing pages that one plan of read-ahead may fetch, one after the other.
 pub const AHEAD_FAULTS: usize = 16;
+/// Checkpoints made at once when a volume was rebuilt from a root entry: as many as are kept.
+pub const REBUILT_CHECKPOINTS: u32 = 2;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use headhunter::{Index, LogError, SegmentId, View};
+use headhunter::{LogError, Lost, SegmentId, Seq};
 
 use crate::{
     Entry, Extent, FileId, Files, Inode, Kind, Pending, ROOT, format, key,
-    limits::{FINDINGS, MAX_FILE_BYTES, SCAN_KEYS},
+    limits::{FINDINGS, MAX_FILE_BYTES},
+    scan::scan,
 };
 
 /// What a check saw.
@@ -23,10 +24,18 @@ pub struct Report {
     pub extents: u64,
     /// Referenced logical bytes per segment: what usage must say (R9), index pages left out.
     pub usage: BTreeMap<SegmentId, u64>,
+    /// Where extents point, if that was asked for: offset and bytes of each data entry as stored,
+    /// in the order of the files, mostly once.
+    pub places: BTreeMap<SegmentId, Vec<(u32, u32)>>,
+    /// Inodes without a name that wait to be removed (R22), ascending.
+    pub orphans: Vec<u64>,
+    /// Keys that could not be read and so were not checked.
+    pub lost: Vec<Lost>,
 }
 
 impl Report {
-    fn find(&mut self, text: String) {
+    /// Adds a finding, unless there are too many already.
+    pub fn find(&mut self, text: String) {
         if self.findings.len() < FINDINGS {
             self.findings.push(text);
         }
@@ -34,45 +43,34 @@ impl Report {
 }
 
 /// Checks the files of one view of `files`' index.
+///
+/// Errors: whatever reading pages gave.
 pub async fn check(files: &Files) -> Result<Report, LogError> {
+    check_except(files, Vec::new(), false).await
+}
+
+/// Checks the files of one view of `files`' index, but for the keys `lost`, which cannot be read.
+/// `places`: fill in [`Report::places`]; eight bytes for each frame.
+///
+/// Errors: whatever reading pages gave.
+pub async fn check_except(
+    files: &Files,
+    lost: Vec<Lost>,
+    places: bool,
+) -> Result<Report, LogError> {
     let index = files.index();
     let view = index.view();
-    let mut walk = Walk { files: Some(files), ..Walk::default() };
+    let newest = index.last_seq();
+    let mut walk = Walk { files: Some(files), places, newest, ..Walk::default() };
+    walk.report.lost = lost.clone();
     let volume = key::prefix(key::VOLUME, 0).to_vec();
     let end = key::prefix(key::VOLUME, u8::MAX);
-    scan(index, &view, volume.clone(), &end, |k, v| walk.volume_key(k, v)).await?;
-    let first = key::prefix(1, 0).to_vec();
-    scan(index, &view, first, &volume, |k, v| walk.key(k, v)).await?;
+    scan(index, &view, &volume, &end, &lost, |k, v| walk.volume_key(k, v)).await?;
+    let first = key::prefix(1, 0);
+    scan(index, &view, &first, &volume, &lost, |k, v| walk.key(k, v)).await?;
     walk.finish_inode();
     walk.finish();
     Ok(walk.report)
-}
-
-/// Gives every item of `from..to`, faulting what is missing.
-async fn scan(
-    index: &Index,
-    view: &View,
-    mut from: Vec<u8>,
-    to: &[u8],
-    mut each: impl FnMut(&[u8], &Bytes),
-) -> Result<(), LogError> {
-    loop {
-        let items = match view.range(&from, to, SCAN_KEYS) {
-            Ok(items) => items,
-            Err(miss) => {
-                index.fault(miss).await?;
-                continue;
-            }
-        };
-        items.iter().for_each(|(k, v)| each(k, v));
-        match items.last() {
-            Some((last, _)) if items.len() == SCAN_KEYS => {
-                from = last.to_vec();
-                from.push(0);
-            }
-            _ => return Ok(()),
-        }
-    }
 }
 
 struct Declared {
@@ -108,9 +106,23 @@ struct Walk<'a> {
     /// Directory, and what its entry says.
     seen: Vec<(u64, Kind, FileId)>,
     current: Current,
+    places: bool,
+    newest: Seq,
 }
 
 impl Walk<'_> {
+    fn is_lost(&self, key: &[u8]) -> bool {
+        self.report.lost.iter().any(|lost| lost.holds(key))
+    }
+
+    /// Whether any key of `from..to` cannot be read.
+    fn some_lost(&self, from: &[u8], to: &[u8]) -> bool {
+        let meets = |lost: &Lost| {
+            &lost.low[..] < to && lost.high.as_ref().is_none_or(|high| from < &high[..])
+        };
+        self.report.lost.iter().any(meets)
+    }
+
     fn volume_key(&mut self, key: &[u8], value: &Bytes) {
         match key::split(key) {
             Some((_, key::NEXT_NUMBER, [])) => match format::counter(value) {
@@ -201,6 +213,16 @@ impl Walk<'_> {
         self.report.extents += 1;
         self.current.used += u64::from(e.len);
         *self.report.usage.entry(e.location.segment).or_default() += u64::from(e.len);
+        if self.places {
+            let place = (e.location.offset, e.location.stored);
+            let places = self.report.places.entry(e.location.segment).or_default();
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+        }
+        if e.birth > self.newest {
+            self.report.find(format!("inode {ino}: extent at {} is of a later time", e.start));
+        }
         let Some(inode) = &self.current.inode else { return };
         if inode.is_dead(e) {
             return;
@@ -225,6 +247,13 @@ impl Walk<'_> {
             return;
         }
         let ino = current.ino;
+        if self.some_lost(&key::prefix(ino, 0), &key::prefix(ino + 1, 0)) {
+            return;
+        }
+        let volume = key::prefix(key::VOLUME, 0);
+        if self.some_lost(&volume, &key::prefix(key::VOLUME, u8::MAX)) {
+            return;
+        }
         if ino >= self.next_number {
             self.report.find(format!("inode {ino}: its number was never reserved"));
         }
@@ -266,14 +295,19 @@ impl Walk<'_> {
 
     fn finish(&mut self) {
         let mut found = Vec::new();
+        let orphan = |pending: &Pending| matches!(pending, Pending::Unlinked | Pending::Open);
+        let orphans = self.pending.iter().filter(|(_, pending)| orphan(pending));
+        self.report.orphans = orphans.map(|(ino, _)| *ino).collect();
+        self.report.orphans.sort_unstable();
         for (ino, pending) in &self.pending {
-            if !self.declared.contains_key(ino) {
+            if !self.declared.contains_key(ino) && !self.is_lost(&key::attributes(*ino)) {
                 found.push(format!("pending work {pending:?} of inode {ino}, which is absent"));
             }
         }
         for (dir, kind, id) in &self.seen {
             let ino = id.ino;
             match self.declared.get(&ino) {
+                None if self.is_lost(&key::attributes(ino)) => {}
                 None => found.push(format!("directory {dir} names inode {ino}, which is absent")),
                 Some(d) if d.kind != *kind || d.generation != id.generation => {
                     found.push(format!(
@@ -286,7 +320,9 @@ impl Walk<'_> {
                 Some(_) => {}
             }
         }
-        for (ino, d) in &self.declared {
+        // What is counted needs all of it.
+        let whole = self.report.lost.is_empty();
+        for (ino, d) in self.declared.iter().filter(|_| whole) {
             let links = self.named.get(ino).copied().unwrap_or(0);
             let right = match d.kind {
                 Kind::Directory if *ino == ROOT => links == 0 && d.parent == ROOT && d.nlink > 0,
@@ -297,10 +333,10 @@ impl Walk<'_> {
                 found.push(format!("inode {ino}: nlink says {}, {links} names", d.nlink));
             }
         }
-        if !self.declared.contains_key(&ROOT) {
+        if whole && !self.declared.contains_key(&ROOT) {
             found.push("the root directory is absent".into());
         }
-        if self.report.inodes != self.counted {
+        if whole && self.report.inodes != self.counted {
             let (said, is) = (self.counted, self.report.inodes);
             found.push(format!("the volume counts {said} inodes, has {is}"));
         }

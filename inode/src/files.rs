@@ -102,6 +102,21 @@ impl Files {
         })
     }
 
+    /// The files of an index that is only looked at: nothing is formatted, no number is reserved.
+    pub fn still(index: Index, tuning: Tuning) -> Self {
+        Self {
+            tuning,
+            name_secret: index.header().name_secret,
+            numbers: Numbers::none(),
+            held: Mutex::default(),
+            work: AtomicBool::new(false),
+            hash_full: AtomicU64::new(0),
+            streams: Streams::new(0),
+            mounted: index.env().clock.monotonic(),
+            index,
+        }
+    }
+
     /// The index below.
     pub fn index(&self) -> &Index {
         &self.index

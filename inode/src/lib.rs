@@ -26,8 +26,10 @@
 //!
 //! Who may call it: `fs`.
 
+mod blame;
 mod check;
 mod dir;
+mod dump;
 mod extent;
 mod files;
 mod format;
@@ -35,17 +37,20 @@ mod key;
 pub mod limits;
 mod numbers;
 mod reap;
+mod scan;
 mod source;
 mod streams;
 mod types;
 mod xattr;
 
-pub use check::{Report, check};
+pub use blame::{Blamed, blame, paths};
+pub use check::{Report, check, check_except};
 pub use dir::Slot;
+pub use dump::{Dump, explain};
 pub use extent::Piece;
 pub use files::{Files, Tuning};
 pub use format::{Entry, Extent, Inode, Mark, Pending};
-pub use headhunter::{Frame, Location, Owner, Seq};
+pub use headhunter::{Frame, Location, Lost, Owner, Seq};
 pub use key::split as split_key;
 pub use source::{Fault, Source};
 pub use streams::ReadAhead;

@@ -59,3 +59,5 @@ pub const STREAM_RUNS: usize = 32;
 pub const STREAM_IDLE_READS: u32 = 256;
 /// A stream counts as given up when this many other reads came since, and memory is wanted.
 pub const STREAM_STALE_READS: u32 = 1_024;
+/// Pieces of files named at most when their bytes are damaged.
+pub const BLAMED: usize = 10_000;

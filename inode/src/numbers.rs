@@ -59,6 +59,12 @@ impl Numbers {
         Ok(Self { block: size, state: Mutex::new(state) })
     }
 
+    /// Of who makes no inode.
+    pub(crate) fn none() -> Self {
+        let state = State { next: 0, end: 0, spare: Vec::new(), ahead: None };
+        Self { block: 0, state: Mutex::new(state) }
+    }
+
     /// A number never handed out before.
     pub(crate) async fn take(&self, index: &Index) -> Result<u64, LogError> {
         loop {

@@ -247,7 +247,7 @@ fn read_small(file: &dyn swiftclient::disk::DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parse_segment(name: &str) -> Option<Found> {
+pub(crate) fn parse_segment(name: &str) -> Option<Found> {
     let (id, generation) = name.split_once(".g")?;
     let (epoch, counter) = id.split_once('-')?;
     if epoch.len() != 8 || counter.len() != 8 {

@@ -46,7 +46,6 @@ mod flush;
 pub mod format;
 mod frame;
 mod id;
-mod inventory;
 mod journal;
 mod limits;
 mod lock;
@@ -59,6 +58,7 @@ mod room;
 mod side;
 #[cfg(test)]
 mod spy;
+mod survey;
 mod volume;
 mod writer;
 
@@ -72,5 +72,6 @@ pub use log::{CheckpointName, Log, LogStatus, SyncMode};
 pub use read::ReadStatus;
 pub use recovery::{DestageConfig, DiskCacheConfig, LogConfig, Recovery, Replayed, Sealed, Start};
 pub use side::SideWriter;
+pub use survey::{Damage, JournalItem, JournalItemKind, Survey, Verified, journal_items};
 pub use volume::VolumeHeader;
 pub use writer::LogWriter;

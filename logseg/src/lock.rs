@@ -177,6 +177,34 @@ fn lock_new(
     Err(LogError::Refused(format!("{}: others open this volume all the time", path.display())))
 }
 
+/// Who holds the volume with one of these homes, if anybody does. Writes nothing.
+///
+/// It asks by taking each lock for an instant: a server that opens the volume in just that instant
+/// is refused once.
+pub(crate) fn holder(disk: &Arc<dyn Disk>, dirs: &[PathBuf]) -> Result<Option<String>, LogError> {
+    for dir in dirs.iter().map(|dir| dir.join("lock")) {
+        let failed = |e| journal_error("look at the locks in", &dir, e);
+        let names = match disk.list(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(failed)?,
+        };
+        for name in names {
+            let Some(text) = name.to_str() else { continue };
+            if text != NEW && (u32::from_str_radix(text, 16).is_err() || text.len() != 8) {
+                continue;
+            }
+            let file = match disk.open_read(&dir.join(&name)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(failed)?,
+            };
+            if !file.try_lock().map_err(failed)? {
+                return Ok(Some(holder_of(&*file)));
+            }
+        }
+    }
+    Ok(None)
+}
+
 fn gone(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

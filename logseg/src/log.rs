@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use swiftclient::StoreError;
 
 use crate::{
-    Codec, Location, LogError, SIDE_IDS_RESERVED, SegmentId, Seq, SideWriter,
+    Codec, Location, LogError, SIDE_IDS_RESERVED, SegmentId, Seq, SideWriter, Survey,
     ballast::For,
     chain::Segment,
     core::{Core, wake},
@@ -120,6 +120,18 @@ pub struct Log {
 impl Log {
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.running.core
+    }
+
+    /// What lies in store and journal, to be looked at while the log is at work.
+    pub fn survey(&self) -> Survey {
+        let core = self.core();
+        Survey {
+            store: core.store.clone(),
+            disk: core.disk.clone(),
+            journal: core.journal.as_ref().map(|journal| journal.dir.clone()),
+            header: core.header.clone(),
+            key: core.key.clone(),
+        }
     }
 
     /// Newest seq known durable in the sense of the volume's durability class.

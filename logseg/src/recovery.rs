@@ -14,6 +14,7 @@ pub(crate) mod plain;
 mod seal;
 mod volume;
 
+pub(crate) use chain::read_whole;
 use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
@@ -31,9 +32,9 @@ use swiftclient::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    Location, Log, LogError, LogWriter, SegmentId, Seq, VolumeHeader,
+    Location, Log, LogError, LogWriter, SegmentId, Seq, Survey, VolumeHeader,
     crypto::VolumeKey,
-    format::{FooterBuilder, Scanned},
+    format::{FooterBuilder, Scanned, Tail},
     journal::{Found, Journal},
     lock::{Claim, Locks},
     read::{Homes, Reader},
@@ -224,9 +225,7 @@ impl Recovery {
         header: VolumeHeader,
         start: Start,
     ) -> Result<Self, LogError> {
-        let mut dirs: Vec<PathBuf> =
-            config.store.local_dir().map(PathBuf::from).into_iter().collect();
-        dirs.extend(config.journal.clone());
+        let dirs = local_homes(&config);
         let claim = Claim { holder: &config.holder, take_over: config.take_over, env: &config.env };
         let locks = Locks::take(&config.disk, &dirs, &claim)?;
         let journal = match &config.journal {
@@ -236,6 +235,41 @@ impl Recovery {
         if let Some(journal) = &journal {
             journal.sweep()?;
         }
+        Self::at(config, header, start, Some(locks), journal).await
+    }
+
+    /// As [`Recovery::begin`], for who only wants to look: takes no lock, writes nothing, and can
+    /// never be sealed. A living writer may move things meanwhile; what it gives then is still a
+    /// prefix of the chain, or an error.
+    ///
+    /// Errors: as there.
+    pub async fn look(
+        config: LogConfig,
+        header: VolumeHeader,
+        start: Start,
+    ) -> Result<Self, LogError> {
+        let journal = match &config.journal {
+            Some(dir) => Journal::find(&config.disk, dir, &header.uuid)?,
+            None => None,
+        };
+        Self::at(config, header, start, None, journal).await
+    }
+
+    /// Who holds the volume on this machine, in its own words, as far as locks tell; a server of a
+    /// network store without a journal has none.
+    ///
+    /// Errors: `Journal`.
+    pub fn holder(config: &LogConfig) -> Result<Option<String>, LogError> {
+        crate::lock::holder(&config.disk, &local_homes(config))
+    }
+
+    async fn at(
+        config: LogConfig,
+        header: VolumeHeader,
+        start: Start,
+        locks: Option<Locks>,
+        journal: Option<Journal>,
+    ) -> Result<Self, LogError> {
         let homes = Arc::new(FoundHomes::default());
         let reader = Reader::new(
             config.store.clone(),
@@ -259,7 +293,7 @@ impl Recovery {
             config,
             header,
             start,
-            locks: Some(locks),
+            locks,
             journal,
             files: Vec::new(),
             end: None,
@@ -303,6 +337,40 @@ impl Recovery {
         self.reader.read(location).await
     }
 
+    /// [`Recovery::read`] of each, in order.
+    pub async fn read_many(&self, locations: &[Location]) -> Result<Vec<Bytes>, LogError> {
+        self.reader.read_many(locations).await
+    }
+
+    /// Bytes `part` of the body of a data entry, which must lie within it.
+    pub async fn read_part(
+        &self,
+        location: &Location,
+        part: std::ops::Range<u32>,
+    ) -> Result<Bytes, LogError> {
+        self.reader.read_part(location, part).await
+    }
+
+    /// Body of an entry that is in memory.
+    pub fn read_now(&self, location: &Location) -> Option<Bytes> {
+        self.reader.now(location)
+    }
+
+    /// What lies in store and journal, to be looked at.
+    pub fn survey(&self) -> Survey {
+        Survey::new(&self.config, &self.header)
+    }
+
+    /// The torn tail, if the chain ends with one: segment, offset, and what is wrong there. It was
+    /// never acknowledged.
+    pub fn torn(&self) -> Option<(SegmentId, u32, String)> {
+        let tail = self.tail.as_ref()?;
+        match &tail.scanned.tail {
+            Tail::Torn(fault) => Some((tail.found.id, tail.scanned.end, fault.to_string())),
+            Tail::Footer(_) | Tail::Open => None,
+        }
+    }
+
     /// Epochs whose chain has ended, with the first void counter of each, as far as the chain read
     /// shows: for the sweep (R8).
     pub fn ended(&self) -> &[(u32, u32)] {
@@ -325,6 +393,12 @@ impl Recovery {
     pub fn last_seq(&self) -> Seq {
         self.last.unwrap_or(self.start.seq).max(self.start.seq)
     }
+}
+
+/// Directories on this machine in which a server of this volume leaves its locks.
+fn local_homes(config: &LogConfig) -> Vec<PathBuf> {
+    let store = config.store.local_dir().map(PathBuf::from);
+    store.into_iter().chain(config.journal.clone()).collect()
 }
 
 impl LogConfig {

@@ -80,6 +80,13 @@ impl Body {
         out
     }
 
+    /// Reads a root entry.
+    pub fn decode(bytes: &Bytes) -> Option<Self> {
+        let mut rest = Reader { all: bytes, at: 0 };
+        let body = Self::take(&mut rest)?;
+        (rest.at == bytes.len()).then_some(body)
+    }
+
     fn take(rest: &mut Reader<'_>) -> Option<Self> {
         if rest.bytes(8)?[..] != MAGIC || rest.u32()? != VERSION {
             return None;

@@ -1,13 +1,14 @@
-//! What the index needs of a log, and the two that give it: the real one, and one in memory for
-//! tests of the storeys above.
+//! What the index needs of a log, and who gives it: the real one, one that is only looked at, and one
+//! in memory for tests of the storeys above.
 
 mod memory;
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use logseg::{
-    CheckpointName, Frame, Location, Log, LogError, LogWriter, SegmentId, Seq, SideWriter, SyncMode,
+    CheckpointName, Frame, Location, Log, LogError, LogWriter, Recovery, SegmentId, Seq,
+    SideWriter, SyncMode,
 };
 pub(crate) use memory::{Memory, MemoryPen, MemorySide};
 
@@ -18,6 +19,12 @@ pub(crate) enum Home {
     Memory(Memory),
     /// Segments in journal and store.
     Log(Log),
+    /// The same, read to its end by who takes no lock: nothing can be written.
+    Still(Arc<Recovery>),
+}
+
+fn still() -> LogError {
+    LogError::ReadOnly { reason: "the volume is only looked at".into() }
 }
 
 impl Home {
@@ -25,6 +32,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.read(location),
             Self::Log(log) => log.read_now(location),
+            Self::Still(past) => past.read_now(location),
         }
     }
 
@@ -32,6 +40,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.read_or_fail(location),
             Self::Log(log) => log.read(location).await,
+            Self::Still(past) => past.read(location).await,
         }
     }
 
@@ -39,6 +48,7 @@ impl Home {
         match self {
             Self::Memory(memory) => locations.iter().map(|at| memory.read_or_fail(at)).collect(),
             Self::Log(log) => log.read_many(locations).await,
+            Self::Still(past) => past.read_many(locations).await,
         }
     }
 
@@ -50,6 +60,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.read_part(location, part),
             Self::Log(log) => log.read_part(location, part).await,
+            Self::Still(past) => past.read_part(location, part).await,
         }
     }
 
@@ -57,6 +68,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.last_seq(),
             Self::Log(log) => log.durable_seq(),
+            Self::Still(past) => past.last_seq(),
         }
     }
 
@@ -64,6 +76,7 @@ impl Home {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Log(log) => log.sync(seq, mode).await,
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -71,6 +84,7 @@ impl Home {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Log(log) => log.flush_through(seq).await,
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -78,6 +92,7 @@ impl Home {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Log(log) => log.admit(bytes).await,
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -85,6 +100,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.step(),
             Self::Log(log) => log.stored(before).await,
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -92,6 +108,7 @@ impl Home {
         match self {
             Self::Memory(memory) => Ok(Side::Memory(memory.side()?)),
             Self::Log(log) => Ok(Side::Log(Box::new(log.side_writer().await?))),
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -99,6 +116,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.publish(name, bytes),
             Self::Log(log) => log.publish(name, bytes).await,
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -106,6 +124,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.delete_checkpoints(names),
             Self::Log(log) => log.delete_checkpoints(names).await,
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -113,6 +132,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.delete_segments(ids),
             Self::Log(log) => log.delete_segments(ids).await,
+            Self::Still(_) => Err(still()),
         }
     }
 
@@ -120,6 +140,7 @@ impl Home {
         match self {
             Self::Memory(_) => None,
             Self::Log(log) => log.room(),
+            Self::Still(_) => None,
         }
     }
 
@@ -127,6 +148,7 @@ impl Home {
         match self {
             Self::Memory(_) => false,
             Self::Log(log) => log.reserve_in_use(),
+            Self::Still(_) => false,
         }
     }
 
@@ -134,6 +156,7 @@ impl Home {
         match self {
             Self::Memory(memory) => memory.side_mark(),
             Self::Log(log) => log.side_mark(),
+            Self::Still(_) => 0,
         }
     }
 }
@@ -142,9 +165,12 @@ impl Home {
 pub(crate) enum Pen {
     Memory(MemoryPen),
     Log(Box<LogWriter>),
+    /// None: the volume is only looked at.
+    Still,
 }
 
 impl Pen {
+    /// Before anything else: of a volume that is only looked at it fails.
     pub fn begin(&mut self) -> Result<(), LogError> {
         match self {
             Self::Memory(pen) => {
@@ -152,6 +178,7 @@ impl Pen {
                 Ok(())
             }
             Self::Log(pen) => pen.begin(),
+            Self::Still => Err(still()),
         }
     }
 
@@ -160,6 +187,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => pen.room(),
             Self::Log(pen) => pen.room(),
+            Self::Still => 0,
         }
     }
 
@@ -167,6 +195,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => pen.stage(frame),
             Self::Log(pen) => pen.stage(frame),
+            Self::Still => Location { segment: SegmentId(0), offset: 0, stored: 0 },
         }
     }
 
@@ -174,6 +203,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => pen.next_seq(),
             Self::Log(pen) => pen.next_seq(),
+            Self::Still => Seq(0),
         }
     }
 
@@ -181,6 +211,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => pen.commit(record),
             Self::Log(pen) => pen.commit(record),
+            Self::Still => Seq(0),
         }
     }
 
@@ -188,6 +219,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => pen.abort(),
             Self::Log(pen) => pen.abort(),
+            Self::Still => {}
         }
     }
 
@@ -195,6 +227,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => Ok(pen.roll()),
             Self::Log(pen) => pen.roll(),
+            Self::Still => Err(still()),
         }
     }
 
@@ -202,6 +235,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => pen.open_segment(),
             Self::Log(pen) => pen.open_segment(),
+            Self::Still => SegmentId(0),
         }
     }
 
@@ -209,6 +243,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => pen.open_segment().epoch(),
             Self::Log(pen) => pen.epoch(),
+            Self::Still => 0,
         }
     }
 
@@ -216,6 +251,7 @@ impl Pen {
         match self {
             Self::Memory(pen) => Ok(pen.last_seq()),
             Self::Log(pen) => pen.close(),
+            Self::Still => Err(still()),
         }
     }
 }

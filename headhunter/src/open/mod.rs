@@ -1,11 +1,14 @@
 //! Opening a volume: newest checkpoint, replay, seal (R2, R3, R5, R6, R20), and closing it.
 
+pub(crate) mod look;
 pub(crate) mod rebuild;
+pub(crate) mod roots;
 
 use std::time::Duration;
 
 use logseg::{
-    CheckpointName, Codec, LogConfig, LogError, Recovery, Sealed, SegmentId, Start, VolumeHeader,
+    CheckpointName, Codec, LogConfig, LogError, Recovery, Sealed, SegmentId, Start, Survey,
+    VolumeHeader,
 };
 
 use crate::{
@@ -59,6 +62,49 @@ struct Found {
     newest: Option<(CheckpointName, Checkpoint)>,
     /// The one before it.
     older: Option<(CheckpointName, Option<Checkpoint>)>,
+    /// Those that are not sound, with the reason.
+    damaged: Vec<(CheckpointName, String)>,
+}
+
+impl IndexConfig {
+    fn settings(&self) -> Settings {
+        Settings {
+            memory: self.memory_bytes.max(limits::MEMORY_LEAST),
+            shape: Shape::default(),
+            codec: self.codec,
+            header: self.header.clone(),
+            env: self.log.env.clone(),
+            checkpoint_every: self.checkpoint_every,
+        }
+    }
+}
+
+/// A volume without checkpoints is a young one, whose log is there from its beginning. Where the log
+/// goes on behind what looks like its end, its checkpoints were lost: read without them it would
+/// seem empty, and be ended there.
+async fn refuse_a_lost_beginning(
+    config: &IndexConfig,
+    end: Option<SegmentId>,
+) -> Result<(), LogError> {
+    let survey = Survey::new(&config.log, &config.header);
+    let Some(end) = end else { return Ok(()) };
+    match survey.goes_on_behind(end).await? {
+        None => Ok(()),
+        Some(id) => Err(LogError::Refused(format!(
+            "no checkpoint is left of this volume: its log ends at {end} and goes on at {id}. \
+             `esker rebuild` looks for a root in the log"
+        ))),
+    }
+}
+
+/// Where replay begins on top of a checkpoint.
+fn start_at(checkpoint: Option<&Checkpoint>) -> Start {
+    match checkpoint {
+        Some(Checkpoint { body, .. }) => {
+            Start { segment: body.replay_start, seq: body.seq, stored_through: body.replay_start }
+        }
+        None => Start::NEW,
+    }
 }
 
 impl Index {
@@ -100,26 +146,14 @@ impl Index {
 
     /// `None`: a checkpoint was published after the look.
     async fn open_at(config: &IndexConfig, found: &Found) -> Result<Option<Self>, LogError> {
-        let settings = Settings {
-            memory: config.memory_bytes.max(limits::MEMORY_LEAST),
-            shape: Shape::default(),
-            codec: config.codec,
-            header: config.header.clone(),
-            env: config.log.env.clone(),
-            checkpoint_every: config.checkpoint_every,
-        };
-        let start = match &found.newest {
-            Some((_, checkpoint)) => Start {
-                segment: checkpoint.body.replay_start,
-                seq: checkpoint.body.seq,
-                stored_through: checkpoint.body.replay_start,
-            },
-            None => Start::NEW,
-        };
+        let settings = config.settings();
+        let start = start_at(found.newest.as_ref().map(|(_, checkpoint)| checkpoint));
         let recovery = Recovery::begin(config.log.clone(), config.header.clone(), start).await?;
         let mut past = Past::Log(Box::new(recovery));
         let mut rebuild = match &found.newest {
-            Some((_, checkpoint)) => Rebuild::from_checkpoint(settings, checkpoint, &past).await?,
+            Some((_, checkpoint)) => {
+                Rebuild::from_checkpoint(settings, checkpoint, &past, false).await?
+            }
             None => Rebuild::empty(settings),
         };
         let mut keeper = found.keeper();
@@ -128,6 +162,9 @@ impl Index {
             let Past::Log(recovery) = past else {
                 return Err(LogError::Refused("unreachable".into()));
             };
+            if found.newest.is_none() {
+                refuse_a_lost_beginning(config, recovery.end()).await?;
+            }
             let mut ended = recovery.ended().to_vec();
             ended.extend(recovery.end().map(|id| (id.epoch(), id.counter())));
             let marks = recovery.side_marks().to_vec();
@@ -232,15 +269,18 @@ impl Found {
         let names = Recovery::checkpoints(config).await?;
         let mut newest = None;
         let mut older = None;
+        let mut damaged = Vec::new();
         for name in names.iter().rev() {
             let read = match Recovery::checkpoint(config, *name).await {
-                Ok(bytes) => Checkpoint::decode(&bytes),
-                Err(LogError::Corrupt { reason, .. } | LogError::Refused(reason)) => {
-                    tracing::error!(?name, %reason, "checkpoint is damaged");
-                    None
-                }
+                Ok(bytes) => Checkpoint::decode(&bytes).ok_or("it does not decode".to_owned()),
+                Err(LogError::Corrupt { reason, .. } | LogError::Refused(reason)) => Err(reason),
                 Err(error) => return Err(error),
             };
+            let read = read.map_err(|reason| {
+                tracing::error!(?name, %reason, "checkpoint is damaged");
+                damaged.push((*name, reason));
+            });
+            let read = read.ok();
             match (&newest, read) {
                 (None, Some(checkpoint)) => newest = Some((*name, checkpoint)),
                 (None, None) => {
@@ -253,9 +293,12 @@ impl Found {
             }
         }
         if newest.is_none() && !names.is_empty() {
-            return Err(LogError::Refused(format!("none of {} checkpoints is sound", names.len())));
+            return Err(LogError::Refused(format!(
+                "none of {} checkpoints is sound; `esker rebuild` looks for a root in the log",
+                names.len()
+            )));
         }
-        Ok(Self { names, newest, older })
+        Ok(Self { names, newest, older, damaged })
     }
 
     fn keeper(&self) -> Keeper {

@@ -12,6 +12,7 @@ use logseg::{Location, LogError, Recovery, Replayed, SegmentId, Seq};
 use crate::{
     Index,
     apply::Applier,
+    check::is_damage,
     checkpoint::{Keeper, Scan, format::Checkpoint},
     home::{Home, Memory, Pen},
     index::{Parts, Settings, install},
@@ -65,6 +66,9 @@ pub(crate) struct Rebuild {
     pub seq: Seq,
     /// Records applied.
     pub records: u64,
+    /// For who only looks: damage on the way is noted here and passed over where that is possible.
+    /// `None`: it is an error.
+    pub trouble: Option<Vec<String>>,
 }
 
 impl Rebuild {
@@ -80,14 +84,22 @@ impl Rebuild {
         settings: Settings,
         checkpoint: &Checkpoint,
         past: &Past,
+        lenient: bool,
     ) -> Result<Self, LogError> {
         let body = &checkpoint.body;
         let root = Arc::new(PageRef::stored(body.root.0, body.root.1));
         let mut this = Self::new(settings, Arc::new(Budget::default()), root, body.seq);
+        this.trouble = lenient.then(Vec::new);
         if let Some(location) = body.replies {
-            let bytes = past.read(&location).await?;
-            this.replies = Replies::decode(&bytes)
-                .ok_or_else(|| corrupt(location.segment, location.offset, "no reply table"))?;
+            let read = past.read(&location).await;
+            let read = read.and_then(|bytes| {
+                Replies::decode(&bytes)
+                    .ok_or_else(|| corrupt(location.segment, location.offset, "no reply table"))
+            });
+            match read {
+                Ok(replies) => this.replies = replies,
+                Err(error) => this.pass_over("the reply table", error)?,
+            }
         }
         let mut usage: BTreeMap<SegmentId, i64> = body.usage.clone();
         for held in checkpoint.held() {
@@ -97,7 +109,10 @@ impl Rebuild {
             while let Err(miss) =
                 this.applier.account_if_resident(&mut this.root, body.seq, segment, delta)
             {
-                this.load(past, miss).await?;
+                if let Err(error) = this.load(past, miss).await {
+                    this.pass_over("a page of usage", error)?;
+                    break;
+                }
             }
         }
         // All that is dead now was so in that root; the scan will count the rest with it.
@@ -120,6 +135,18 @@ impl Rebuild {
             scan: None,
             seq,
             records: 0,
+            trouble: None,
+        }
+    }
+
+    /// Notes damage, where that is what it is and the caller wants it so.
+    fn pass_over(&mut self, what: &str, error: LogError) -> Result<(), LogError> {
+        match &mut self.trouble {
+            Some(trouble) if is_damage(&error) => {
+                trouble.push(format!("{what} cannot be read: {error}"));
+                Ok(())
+            }
+            _ => Err(error),
         }
     }
 

@@ -54,7 +54,7 @@ pub(crate) async fn recover(memory: &Memory, settings: Settings) -> Index {
     let mut past = Past::Memory(memory.clone(), records);
     let mut rebuild = match &newest {
         Some((_, checkpoint)) => {
-            Rebuild::from_checkpoint(settings, checkpoint, &past).await.unwrap()
+            Rebuild::from_checkpoint(settings, checkpoint, &past, false).await.unwrap()
         }
         None => Rebuild::empty(settings),
     };

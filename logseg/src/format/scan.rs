@@ -156,7 +156,7 @@ pub fn scan_sealed(bytes: &[u8]) -> Result<Scanned, ScanError> {
 }
 
 /// The entry that `rest` begins with, verified in full; it must come after `before`.
-fn good_entry(
+pub(super) fn good_entry(
     rest: &[u8],
     seed: &Seed,
     offset: u32,

@@ -297,7 +297,12 @@ impl Recovery {
         let mut bad = None;
         for found in self.files.iter().filter(|f| f.id == id) {
             let path = journal.segment_path(id, found.generation);
-            let file = match journal.disk.open(&path) {
+            // Who holds the locks may go on to sync and store it.
+            let opened = match self.locks {
+                Some(_) => journal.disk.open(&path),
+                None => journal.disk.open_read(&path),
+            };
+            let file = match opened {
                 // The last put of a writer that has just ended: it is stored by now.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     return Ok(InJournal::Vanished);
@@ -410,7 +415,7 @@ impl Recovery {
 }
 
 /// All bytes of a journal file.
-pub(super) fn read_whole(file: &dyn DiskFile) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_whole(file: &dyn DiskFile) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
     let mut have = 0;
     while have < bytes.len() {

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// What the objects `epoch/…` say.
-pub(super) struct Epochs {
+pub(crate) struct Epochs {
     /// The newest epoch that was begun, by whomever.
     newest: u32,
     /// Epoch → the counter before which its chain ends, and the epoch that goes on there.
@@ -47,7 +47,7 @@ pub(super) struct Epochs {
 
 impl Epochs {
     /// Reads the objects of the epochs after `from`, by name: a listing may lag.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         store: &dyn ObjectStore,
         volume: &[u8; 16],
         from: u32,
@@ -75,6 +75,11 @@ impl Epochs {
     pub(super) fn successor(&self, id: SegmentId) -> Option<u32> {
         let (end, next) = self.ends.get(&id.epoch())?;
         (id.counter() >= *end).then_some(*next)
+    }
+
+    /// The counter before which the chain of `epoch` ends, if anything says that it does.
+    pub(crate) fn end_of(&self, epoch: u32) -> Option<u32> {
+        self.ends.get(&epoch).map(|(end, _)| *end)
     }
 
     /// Epochs that were begun, overruled, and never written.

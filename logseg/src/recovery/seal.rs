@@ -39,8 +39,9 @@ impl Recovery {
     ///
     /// Errors: `Fenced` naming the holder where a foreign seal is found; `Store`, `Journal`.
     pub async fn seal(mut self) -> Result<Sealed, LogError> {
-        let Some(end) = self.end else {
-            return Err(LogError::Refused("the chain was not read to its end".into()));
+        let (Some(end), Some(_)) = (self.end, &self.locks) else {
+            let why = "the chain was not read to its end by who holds the locks";
+            return Err(LogError::Refused(why.into()));
         };
         let reserve = self.open_reserve()?;
         let journal = self.ready_journal()?;
