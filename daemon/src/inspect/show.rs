@@ -94,7 +94,8 @@ fn line(e: &Value) -> String {
         Value::Null => String::new(),
         value => format!(" {name} {}", word(value)),
     };
-    let mut line = format!("{:>10} {:<10} {:>8} bytes", e["offset"], word(&e["kind"]), e["bytes"]);
+    let (offset, bytes) = (word(&e["offset"]), word(&e["bytes"]));
+    let mut line = format!("{offset:>10} {:<10} {bytes:>8} bytes", word(&e["kind"]));
     for name in ["seq", "owner", "codec", "checksum", "entries", "last_seq", "digest"] {
         line += &field(name);
     }
