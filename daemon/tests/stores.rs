@@ -11,7 +11,10 @@ use std::{
     net::TcpListener,
     path::Path,
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use lab::{ports, refusal};
@@ -19,13 +22,15 @@ use lab::{ports, refusal};
 /// What a fake store answers to a request line: status line, headers, body.
 type Answer = fn(&str) -> (&'static str, &'static str, Vec<u8>);
 
-/// Serves one connection after another until the process ends; gives its port.
-fn listen(serve: impl Fn(std::net::TcpStream) + Send + 'static) -> u16 {
+/// Serves connections until the process ends; gives its port.
+fn listen(serve: impl Fn(std::net::TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let serve = Arc::new(serve);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            serve(stream.unwrap());
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream.unwrap()));
         }
     });
     port
@@ -208,6 +213,15 @@ fn s3_holds_another_format() {
 
 /// A server with a certificate that no authority on this machine has signed; its own in PEM.
 fn tls(answer: Answer) -> (u16, String) {
+    let (config, pem) = tls_config();
+    let port = listen(move |stream| {
+        let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+        talk(rustls::StreamOwned::new(connection, stream), answer);
+    });
+    (port, pem)
+}
+
+fn tls_config() -> (Arc<rustls::ServerConfig>, String) {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
     let pem = made.cert.pem();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -218,12 +232,7 @@ fn tls(answer: Answer) -> (u16, String) {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .unwrap();
-    let config = Arc::new(config);
-    let port = listen(move |stream| {
-        let connection = rustls::ServerConnection::new(config.clone()).unwrap();
-        talk(rustls::StreamOwned::new(connection, stream), answer);
-    });
-    (port, pem)
+    (Arc::new(config), pem)
 }
 
 #[test]
@@ -252,6 +261,54 @@ fn tls_that_does_not_fit() {
         ("400 Bad Request", "", body)
     });
     says(&said, &["speaks TLS", "https://"]);
+}
+
+/// What many servers do with bytes that they do not understand: they close, without a word. Speaks
+/// TLS (`true`) or HTTP to who comes right. Gives its port and how many came wrong.
+fn curt(secure: bool, answer: Answer) -> (u16, Arc<AtomicUsize>) {
+    let config = tls_config().0;
+    let wrong = Arc::new(AtomicUsize::new(0));
+    let count = wrong.clone();
+    let port = listen(move |stream| {
+        let mut first = [0];
+        let got = stream.peek(&mut first).unwrap_or(0);
+        // The first byte of a TLS handshake record (RFC 8446 §5.1).
+        match (got == 1 && first[0] == 0x16, secure) {
+            (true, true) => {
+                let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+                talk(rustls::StreamOwned::new(connection, stream), answer);
+            }
+            (false, false) => talk(stream, answer),
+            _ => {
+                count.fetch_add(1, Relaxed);
+            }
+        }
+    });
+    (port, wrong)
+}
+
+/// The wrong scheme is named at once, also where the server says nothing about it.
+#[test]
+fn tls_and_plain_http_that_meet_are_told_apart_by_trying() {
+    let answer: Answer = |_| ("403 Forbidden", "", s3_error("InvalidAccessKeyId", ""));
+    let (port, wrong) = curt(true, answer);
+    let said = refusal(&mut s3(&format!("http://127.0.0.1:{port}")));
+    says(&said, &["speaks TLS on this port", "https://"]);
+    assert!(wrong.load(Relaxed) <= 3, "{wrong:?} tries");
+    let (port, wrong) = curt(false, answer);
+    let said = refusal(&mut s3(&format!("https://127.0.0.1:{port}")));
+    says(&said, &["does not speak TLS on this port", "http://"]);
+    assert!(wrong.load(Relaxed) <= 3, "{wrong:?} tries");
+    // One that says what TLS servers say: an alert.
+    let (port, _) = tls(answer);
+    let said = refusal(&mut s3(&format!("http://127.0.0.1:{port}")));
+    says(&said, &["speaks TLS on this port", "https://"]);
+    let (port, _) = curt(true, |_| ("401 Unauthorized", "", Vec::new()));
+    says(&refusal(&mut swift(port)), &["speaks TLS on this port", "https://", "ST_AUTH"]);
+    let (port, _) = curt(false, |_| ("401 Unauthorized", "", Vec::new()));
+    let mut command = swift(port);
+    command.env("ST_AUTH", format!("https://127.0.0.1:{port}/auth/v1.0"));
+    says(&refusal(&mut command), &["does not speak TLS on this port", "http://", "ST_AUTH"]);
 }
 
 /// `esker serve swift://c/p` with v1 credentials at `port`.

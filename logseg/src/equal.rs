@@ -7,7 +7,7 @@ use swiftclient::{ObjectName, ObjectStore, StoreError};
 
 use crate::{
     LogError,
-    format::{FOOTER_TAIL, FooterTail},
+    format::{FOOTER_TAIL, FooterTail, SegmentHeader},
     limits::PUT_AGAIN,
 };
 
@@ -106,6 +106,11 @@ pub(crate) async fn put_segment(
         };
         match stands(store, name, ours).await? {
             Stands::Equal => return Ok(()),
+            Stands::Other
+                if tries < PUT_AGAIN && remove_wreck(store, name, &pieces.concat()).await? =>
+            {
+                tries += 1;
+            }
             Stands::Other => {
                 return Err(LogError::Refused(format!(
                     "{name}: another object stands where this server's segment belongs; is a \
@@ -114,6 +119,68 @@ pub(crate) async fn put_segment(
             }
             Stands::Nothing if tries < PUT_AGAIN => tries += 1,
             Stands::Nothing => return Err(error.into()),
+        }
+    }
+}
+
+/// True where `there` is what a put of `ours` left damaged: cut short, or some bits turned. The nonce
+/// in its header, which is ours alone, must have come through.
+pub(crate) fn wreck_of(ours: &[u8], there: &[u8]) -> bool {
+    let Ok(header) = SegmentHeader::decode(ours) else { return false };
+    let nonce = ours.windows(header.nonce.len()).position(|bytes| bytes == header.nonce);
+    let Some(nonce) = nonce.map(|at| at..at + header.nonce.len()) else { return false };
+    let is_ours = match there.get(nonce.clone()) {
+        Some(bytes) => *bytes == ours[nonce],
+        None => ours.starts_with(there),
+    };
+    is_ours && there.len() <= ours.len() && there != ours
+}
+
+/// Removes what stands under `name` if it is a wreck of `ours`, and says so. A server that streams to
+/// a store does not know the digest beforehand; one that was killed, or whose answer was lost, before
+/// it saw what the store made of it leaves the wreck behind.
+pub(crate) async fn remove_wreck(
+    store: &dyn ObjectStore,
+    name: &ObjectName,
+    ours: &[u8],
+) -> Result<bool, StoreError> {
+    store.distrust();
+    let there = match store.get(name, 0..u64::MAX).await {
+        Ok(there) => there,
+        Err(e) if e.is_not_found() => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    if !wreck_of(ours, &there) {
+        return Ok(false);
+    }
+    let (object, bytes, whole) = (name, there.len(), ours.len());
+    tracing::error!(%object, bytes, whole, "a damaged object is removed, to be put again");
+    store.delete_many(std::slice::from_ref(name)).await?.into_iter().collect::<Result<(), _>>()?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(nonce: u8) -> Vec<u8> {
+        let header = SegmentHeader { nonce: [nonce; 16], ..crate::format::tests::header(false) };
+        let body = (0..4096_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]);
+        header.encode().into_iter().chain(body).collect()
+    }
+
+    #[test]
+    fn a_wreck_has_our_nonce() {
+        let ours = segment(9);
+        let mut turned = ours.clone();
+        turned[2] ^= 1;
+        let last = ours.len() - 1;
+        for wreck in [&turned[..], &ours[..last], &ours[..1], &turned[..900], &[]] {
+            assert!(wreck_of(&ours, wreck), "{} bytes", wreck.len());
+        }
+        let longer = [&ours[..], b"more"].concat();
+        for another in [&segment(8)[..], &ours, &longer, &ours[1..], b"seal"] {
+            assert!(!wreck_of(&ours, another), "{} bytes", another.len());
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Whether the epoch is still ours, on a plain store (R2): a put there fences nobody, so the writer
 //! looks, after a put and before it acknowledges, publishes or deletes anything.
 
+use swiftclient::StoreError;
+
 use crate::{
     LogError,
     core::{Core, Failure},
+    format::epoch_name,
     recovery::plain::read_epoch,
 };
 
@@ -16,16 +19,34 @@ impl Core {
         if self.header.fencing {
             return Ok(());
         }
-        let (ours, next) = futures_util::future::try_join(
-            read_epoch(&*self.store, self.epoch),
-            read_epoch(&*self.store, self.epoch + 1),
-        )
-        .await?;
-        let holder = match (ours, next) {
-            (_, Some(next)) => next.holder,
-            (Some(ours), None) if ours.nonce == self.nonce => return Ok(()),
-            (Some(other), None) => other.holder,
-            (None, None) => "somebody who deleted the beginning of our epoch".to_owned(),
+        let mut doubted = false;
+        let holder = loop {
+            let (ours, next) = futures_util::future::try_join(
+                read_epoch(&*self.store, self.epoch),
+                read_epoch(&*self.store, self.epoch + 1),
+            )
+            .await?;
+            let holder = match (ours, next) {
+                (Some(ours), None) if ours.nonce == self.nonce => return Ok(()),
+                // No server deletes it, so it is the store that does not show it now.
+                (None, None) => {
+                    return Err(LogError::Store(StoreError::Unavailable {
+                        what: format!("look at {}", epoch_name(self.epoch)),
+                        reason: "what this server began its epoch with is not to be seen: nothing \
+                                 is acknowledged until it is"
+                            .into(),
+                        retry_after: None,
+                    }));
+                }
+                (_, Some(next)) => next.holder,
+                (Some(other), None) => other.holder,
+            };
+            // It ends this server, so it takes two answers that cannot both have gone astray.
+            if doubted {
+                break holder;
+            }
+            doubted = true;
+            self.store.distrust();
         };
         let failure = Failure::Fenced(holder);
         let error = failure.error();

@@ -187,11 +187,13 @@ struct Owner {
     holder: String,
 }
 
-/// A whole segment that only the journal has.
+/// A whole segment that the journal has and the store has not, or damaged.
 struct Backlog {
     found: Found,
     footer: FooterBuilder,
     len: u64,
+    /// The store has a damaged one, which must go first.
+    wreck: bool,
 }
 
 /// The segment that was open when its writer ended: its good bytes.

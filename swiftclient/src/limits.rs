@@ -22,6 +22,8 @@ pub const PROBE_TRIES: u32 = 6;
 pub const PROBE_MOUNT_TRIES: u32 = 60;
 /// Name resolution, TCP and TLS handshake of one connection to a store.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A look whether a server that never answered speaks TLS, or does not.
+pub const MISMATCH_TRIAL: Duration = Duration::from_secs(3);
 /// No byte moved on a connection with a request on its way: the request fails.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections kept open without a request, for each server.

@@ -81,6 +81,8 @@ pub struct Setup {
     pub descriptors: Option<u64>,
     /// Words in front of the command, e.g. `faketime …`.
     pub wrap: Vec<String>,
+    /// Longest wait for a start where it is not [`PATIENCE`].
+    pub patience: Option<Duration>,
 }
 
 impl Setup {
@@ -163,7 +165,7 @@ impl Esker {
     }
 
     fn wait_healthy(&mut self) -> io::Result<()> {
-        let end = now() + PATIENCE;
+        let end = now() + self.setup.patience.unwrap_or(PATIENCE);
         loop {
             if let Ok((200, _)) = self.http("/healthz") {
                 return Ok(());
@@ -274,7 +276,7 @@ impl Esker {
 
     fn terminate(&mut self) -> io::Result<ExitStatus> {
         self.signal(rustix::process::Signal::TERM)?;
-        let end = now() + PATIENCE;
+        let end = now() + self.setup.patience.unwrap_or(PATIENCE);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);

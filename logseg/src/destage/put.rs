@@ -11,6 +11,7 @@ use crate::{
     ballast::For,
     chain::JournalFile,
     core::{Core, Failure, wake},
+    equal::remove_wreck,
     error::journal_error,
     format::{
         ChainObject, FOOTER_TAIL, FooterTail, SEGMENT_HEADER, SegmentHeader, chain_object, crc32c,
@@ -179,48 +180,65 @@ impl Core {
     }
 
     fn checksum(&self, source: &Source) -> std::io::Result<u32> {
-        let bytes = match &source.from {
-            From::Memory(pieces) => pieces.concat().into(),
-            From::File(file) | From::Copy(file) => read_bytes(file, source.len)?,
-        };
-        Ok(crc32c(&bytes))
+        self.bytes(source).map(|bytes| crc32c(&bytes))
+    }
+
+    fn bytes(&self, source: &Source) -> std::io::Result<Bytes> {
+        match &source.from {
+            From::Memory(pieces) => Ok(pieces.concat().into()),
+            From::File(file) | From::Copy(file) => read_bytes(file, source.len),
+        }
     }
 
     /// What stands under a name that should have been free.
     async fn examine(&self, id: SegmentId, name: &ObjectName, source: &Source) -> Outcome {
-        let bytes = match self.store.get(name, 0..u64::MAX).await {
-            Ok(bytes) => bytes,
-            // Not there after all, or not to be seen now: the put is tried again.
-            Err(e) => return Outcome::Later(e.into()),
-        };
-        let damaged =
-            |reason: String| Outcome::Later(LogError::Corrupt { segment: id, offset: 0, reason });
-        match chain_object(&bytes) {
-            // The answer to another request, then: nothing is known yet.
-            Ok(other) if other.id() != id => {
-                self.store.distrust();
-                damaged(format!("{name} was answered by {}", other.id()))
-            }
-            Ok(ChainObject::Seal(seal)) => Outcome::Fenced(seal.holder),
+        // What only says that an answer is not this object's, or damaged, is asked for again.
+        let open = |bytes: &Bytes| self.told(id, name, source, bytes);
+        let damage = match read_good(&*self.store, name, open).await {
+            Ok(Some(holder)) => return Outcome::Fenced(holder),
             // What was attested was another request's answer, if any.
-            Ok(ChainObject::Segment(_)) if same(&bytes, source) => {
-                match self.read_back(name, source).await {
-                    Ok(true) => Outcome::Stored,
-                    Ok(false) => damaged(format!("{name} reads back with other bytes")),
-                    Err(e) => Outcome::Later(e.into()),
-                }
-            }
+            Ok(None) => match self.read_back(name, source).await {
+                Ok(true) => return Outcome::Stored,
+                Ok(false) => LogError::Corrupt {
+                    segment: id,
+                    offset: 0,
+                    reason: format!("{name} reads back with other bytes"),
+                },
+                Err(e) => return Outcome::Later(e.into()),
+            },
+            Err(e @ LogError::Corrupt { .. }) => e,
+            // Not there after all, or not to be seen now.
+            Err(e) => return Outcome::Later(e),
+        };
+        let removed = match self.bytes(source) {
+            Ok(ours) => remove_wreck(&*self.store, name, &ours).await,
+            Err(_) => Ok(false),
+        };
+        // Its name is free now, or it stays as it is: the put is tried again.
+        Outcome::Later(removed.map_or_else(Into::into, |_| damage))
+    }
+
+    /// What `bytes`, which stand where `source` belongs, tell: `None`, ours; else who fences us.
+    fn told(
+        &self,
+        id: SegmentId,
+        name: &ObjectName,
+        source: &Source,
+        bytes: &Bytes,
+    ) -> Result<Option<String>, LogError> {
+        let wrong = |reason: String| Err(LogError::Corrupt { segment: id, offset: 0, reason });
+        match chain_object(bytes) {
+            Ok(other) if other.id() != id => wrong(format!("{name} holds {}", other.id())),
+            Ok(ChainObject::Seal(seal)) => Ok(Some(seal.holder)),
+            Ok(ChainObject::Segment(_)) if same(bytes, source) => Ok(None),
             // The nonce in the header is ours alone: damaged there, or on the way here.
             Ok(ChainObject::Segment(header)) if self.nonce(source) == Some(header.nonce) => {
-                damaged(format!("{name} is ours and damaged"))
+                wrong(format!("{name} is ours and damaged"))
             }
             Ok(ChainObject::Segment(_)) => {
-                Outcome::Fenced(format!("another writer of {id}: its segment stands in the store"))
+                Ok(Some(format!("another writer of {id}: its segment stands in the store")))
             }
-            Err(e) => {
-                self.store.distrust();
-                damaged(format!("something else stands under {name}: {e}"))
-            }
+            Err(e) => wrong(format!("something else stands under {name}: {e}")),
         }
     }
 

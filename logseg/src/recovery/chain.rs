@@ -60,12 +60,20 @@ impl Recovery {
         if let Some(next) = self.epochs.as_ref().and_then(|epochs| epochs.successor(id)) {
             return self.cross(id, next).await;
         }
-        match self.fetch_good(id).await {
+        let damaged = match self.fetch_good(id).await {
             Ok((object, bytes)) => return self.stored(id, object, &bytes),
-            Err(LogError::Store(e)) if e.is_not_found() => {}
+            Err(LogError::Store(e)) if e.is_not_found() => None,
+            // What a put that never ended well left there is no loss where the journal has it whole.
+            Err(e @ LogError::Corrupt { .. }) => match self.whole_in_journal(id)? {
+                true => {
+                    tracing::warn!(error = %e, "the journal has it whole: it is stored anew");
+                    Some(e)
+                }
+                false => return Err(e),
+            },
             Err(e) => return Err(e),
-        }
-        if self.owns_journal(id).await? {
+        };
+        if damaged.is_some() || self.owns_journal(id).await? {
             match self.in_journal(id)? {
                 InJournal::Absent => {}
                 InJournal::Vanished => {
@@ -77,7 +85,7 @@ impl Recovery {
                     let len = scanned.sealed_len().unwrap_or(bytes.len() as u64);
                     self.take(id, &scanned, &bytes)?;
                     let footer = scanned.footer;
-                    self.backlog.push(Backlog { found, footer, len });
+                    self.backlog.push(Backlog { found, footer, len, wreck: damaged.is_some() });
                     self.at = after(id);
                     return Ok(());
                 }
@@ -160,6 +168,10 @@ impl Recovery {
             }
         }
         Ok(())
+    }
+
+    fn whole_in_journal(&mut self, id: SegmentId) -> Result<bool, LogError> {
+        Ok(matches!(self.in_journal(id)?, InJournal::Whole(..)))
     }
 
     /// What the store has under `id`, good in itself; its bytes.

@@ -12,7 +12,7 @@ use crate::{
     ballast,
     chain::{JournalFile, Segment},
     core::{Birth, Core},
-    equal::{Likeness, put_segment},
+    equal::{Likeness, put_segment, remove_wreck},
     error::journal_error,
     format::{ChainObject, Seal, chain_object, epoch_name, segment_name},
     journal::{Found, Journal},
@@ -49,6 +49,7 @@ impl Recovery {
             self.close_tail(tail, &reserve)?;
         }
         self.make_durable()?;
+        self.remove_wrecks().await?;
         self.store_backlog(&reserve).await?;
         let seal = self.new_seal(end, journal.as_ref());
         let begun = if self.epochs.is_some() {
@@ -194,7 +195,7 @@ impl Recovery {
         }
         self.files = journal.segments()?;
         let (footer, len) = (tail.scanned.footer, (good.len() + footer.len()) as u64);
-        self.backlog.push(Backlog { found: Found { id, generation }, footer, len });
+        self.backlog.push(Backlog { found: Found { id, generation }, footer, len, wreck: false });
         Ok(())
     }
 
@@ -215,6 +216,24 @@ impl Recovery {
         }
         drop(homes);
         if self.backlog.is_empty() { Ok(()) } else { journal.sync_dir() }
+    }
+
+    /// What stands damaged in the store goes, now that the same bytes are durable here: what reads
+    /// it would find it before the journal's copy.
+    async fn remove_wrecks(&self) -> Result<(), LogError> {
+        for backlog in self.backlog.iter().filter(|b| b.wreck) {
+            let id = backlog.found.id;
+            let Some(file) = self.homes.0.lock().get(&id).cloned() else { continue };
+            let failed = |e| LogError::Journal { what: format!("read {id}"), source: e };
+            let mut ours = read_whole(&*file).map_err(failed)?;
+            ours.truncate(usize::try_from(backlog.len).unwrap_or(0));
+            let name = segment_name(id);
+            if !remove_wreck(&*self.config.store, &name, &ours).await? {
+                let reason = format!("{name} is damaged, and no copy of what the journal has");
+                return Err(LogError::Corrupt { segment: id, offset: 0, reason });
+            }
+        }
+        Ok(())
     }
 
     /// R5: the first id that the store lacks is created before anything is acknowledged. Where a

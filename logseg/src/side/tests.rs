@@ -125,15 +125,20 @@ async fn an_unknown_outcome_is_read_back() {
 
 #[tokio::test]
 async fn what_is_not_stored_is_never_called_stored() {
-    for (fault, times) in
-        [(PutFault::Half, 1), (PutFault::Unavailable, 1), (PutFault::UnknownLost, 9)]
-    {
+    for (fault, times) in [(PutFault::Unavailable, 1), (PutFault::UnknownLost, 9)] {
         let spy = Spy::new();
         spy.faults.lock().extend(std::iter::repeat_n(fault, times));
         let mut w = writer(&spy, 1 << 20);
         w.page(b"page").await.unwrap();
         assert!(w.finish().await.is_err(), "{fault:?}");
     }
+    // What was stored by half is replaced by the whole.
+    let spy = Spy::new();
+    spy.faults.lock().extend([PutFault::Half]);
+    let mut w = writer(&spy, 1 << 20);
+    let at = w.page(b"page").await.unwrap();
+    w.finish().await.unwrap();
+    assert_eq!(stored(&spy, &at, false).await.1, "page");
     // Another's object of equal length under our name: equal length is not enough.
     let (ours, theirs) = (Spy::new(), Spy::new());
     let mut w = writer(&theirs, 1 << 20);

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use logseg::{
     LogError, SegmentId, SyncMode,
-    format::{SEGMENT_HEADER, SegmentHeader},
+    format::{SEGMENT_HEADER, SegmentHeader, scan_sealed},
 };
 use swiftclient::{
     ErrorKind, Faulty, ObjectStore, Verb,
@@ -458,6 +458,46 @@ fn a_damaged_answer_is_asked_again_and_a_rival_fences() {
         let fenced = opened.log.flush().await.unwrap_err();
         assert!(matches!(fenced, LogError::Fenced { .. }), "{fenced}");
     });
+}
+
+/// A put that the store took damaged, and of which the server never heard, leaves a wreck under the
+/// segment's name. Whoever finds it, this server or the next, has the bytes in the journal: nothing
+/// is lost, and they are stored in its place.
+#[test]
+fn a_wreck_in_the_store_is_replaced_from_the_journal() {
+    let harm = [Fault::Truncate, Fault::Corrupt];
+    for (fault, dies) in harm.into_iter().flat_map(|f| [(f.clone(), false), (f, true)]) {
+        let disk = disk();
+        paused().block_on(async {
+            let store = Far::new(&disk);
+            let faulty = Faulty::new(Arc::new(store.clone())).on_disk(Arc::new(disk.clone()));
+            let mut config = far(&disk, &store, &Env::simulated(1)).unwrap();
+            config.store = Arc::new(faulty.clone());
+            let mut opened = open(&config, SEGMENT).await.unwrap();
+            let name = swiftclient::ObjectName::new("seg/00000002/00000000").unwrap();
+            faulty.add(Rule::nth(0, fault).of(Verb::PutFile).at(name.as_str()));
+            if dies {
+                faulty.add(Rule::always(Fault::Hang).of(Verb::Get).at(name.as_str()));
+                faulty.add(Rule::always(Fault::Hang).of(Verb::Head).at(name.as_str()));
+            }
+            write(&mut opened, 1, 20, 50_000).await;
+            sync(&opened).await;
+            if dies {
+                let flush = tokio::time::timeout(Duration::from_secs(5), opened.log.flush());
+                assert!(flush.await.is_err());
+                let left = store.objects.get(&name, 0..u64::MAX).await.unwrap();
+                assert!(scan_sealed(&left).is_err(), "no wreck was left");
+                drop(opened);
+                config.store = Arc::new(store.clone());
+                opened = open(&config, SEGMENT).await.unwrap();
+                assert_eq!(numbers(&opened.records), (1..=20).collect::<Vec<_>>());
+            }
+            opened.log.flush().await.unwrap();
+            assert_eq!((opened.log.status().failure, faulty.faults() > 0), (None, true));
+            let whole = store.objects.get(&name, 0..u64::MAX).await.unwrap();
+            scan_sealed(&whole).unwrap();
+        });
+    }
 }
 
 /// What the writers saw of a store that is slower than they are.

@@ -116,10 +116,19 @@ impl HttpClient {
         let outcome = flow.watched(answer).await;
         let left = flow.connection.moved.written() != written;
         let error = match outcome {
-            Ok(Ok(reply)) => return Reply::new(reply, flow, Arc::clone(&self.pool)),
+            Ok(Ok(reply)) => {
+                self.pool.meet(target);
+                return Reply::new(reply, flow, Arc::clone(&self.pool));
+            }
             Ok(Err(e)) => sorted(&flow, &e, replied),
             Err(stalled) => stalled,
         };
+        let silent = [HttpErrorKind::Broken, HttpErrorKind::Stalled].contains(&error.kind)
+            && flow.connection.moved.replied() == 0;
+        drop(flow);
+        if silent && let Some(wrong) = self.pool.mismatch(target).await {
+            return Err(wrong);
+        }
         Err(HttpError { sent: left, ..error })
     }
 }

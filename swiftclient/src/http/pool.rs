@@ -1,7 +1,7 @@
 //! Connections: made, lent for one request at a time, kept a while.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{Arc, Weak},
     time::Duration,
@@ -17,10 +17,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::limits::MISMATCH_TRIAL;
+
 use super::{
     HttpConfig, HttpError, HttpErrorKind,
     body::Outgoing,
-    tls::Tls,
+    tls::{Tls, no_tls},
     wire::{Moved, Transport, Wire},
 };
 
@@ -84,6 +86,8 @@ struct Kept {
     reaping: bool,
     /// How often all connections were given up.
     doubts: u64,
+    /// Servers that have ever answered.
+    met: HashSet<Target>,
 }
 
 /// Connections of one client.
@@ -125,7 +129,12 @@ impl Pool {
             let reason = format!("{target}: no connection within {:?}", self.connect_timeout);
             HttpError::unsent(HttpErrorKind::Connect, reason)
         };
-        timeout(self.connect_timeout, self.connect(target)).await.map_err(late)?
+        match timeout(self.connect_timeout, self.connect(target)).await.map_err(late).flatten() {
+            Err(e) if e.kind == HttpErrorKind::Connect && target.tls => {
+                Err(self.mismatch(target).await.unwrap_or(e))
+            }
+            other => other,
+        }
     }
 
     /// The newest kept connection that is still alive.
@@ -164,6 +173,37 @@ impl Pool {
     /// Closes the kept connections to `target`: one of them turned out to be dead.
     pub(super) fn forget(&self, target: &Target) {
         let _closed = self.kept.lock().by_target.remove(target);
+    }
+
+    /// It has answered as it was asked: what goes wrong later is no wrong address.
+    pub(super) fn meet(&self, target: &Target) {
+        let mut kept = self.kept.lock();
+        if !kept.met.contains(target) {
+            kept.met.insert(target.clone());
+        }
+    }
+
+    /// What is wrong with the address of a server that closed or kept silent and never answered
+    /// before; `None` where nothing can be told. Servers say very different things to who comes with
+    /// TLS to a port in the clear or the other way round, and many say nothing.
+    pub(super) async fn mismatch(&self, target: &Target) -> Option<HttpError> {
+        if self.kept.lock().met.contains(target) {
+            return None;
+        }
+        let trial = async {
+            let wire = Wire::new(self.dial(target).await.ok()?).ok()?;
+            let other = match target.tls {
+                true => wire.speaks_http(&target.host).await,
+                false => self.tls.is_spoken(&target.host, wire).await,
+            };
+            other.then_some(())
+        };
+        timeout(MISMATCH_TRIAL, trial).await.ok()??;
+        let reason = match target.tls {
+            true => no_tls(&target.to_string()),
+            false => format!("{target}: it speaks TLS on this port: write https://"),
+        };
+        Some(HttpError::unsent(HttpErrorKind::Refused, reason))
     }
 
     /// Closes every connection: those kept now, those lent after their reply. One of them gave an

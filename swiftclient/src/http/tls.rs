@@ -78,6 +78,22 @@ impl Tls {
         shaken.map_err(|e| self.sorted(host, &e))
     }
 
+    /// True where TLS is spoken there, whatever it says of certificates.
+    pub(super) async fn is_spoken(&self, host: &str, wire: Wire) -> bool {
+        use rustls::Error::{AlertReceived, InvalidCertificate};
+        let (Ok(name), Ok(connector)) = (ServerName::try_from(host.to_owned()), self.connector())
+        else {
+            return false;
+        };
+        match connector.connect(name, wire).await {
+            Ok(_) => true,
+            Err(e) => {
+                let tls = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+                matches!(tls, Some(InvalidCertificate(_) | AlertReceived(_)))
+            }
+        }
+    }
+
     /// What a failed handshake means. Nothing of a request was sent.
     fn sorted(&self, host: &str, error: &io::Error) -> HttpError {
         use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
@@ -93,10 +109,7 @@ impl Tls {
                 let why = rustls::Error::InvalidCertificate(why.clone());
                 refused(format!("{host}: its certificate is refused: {why}"))
             }
-            Some(InvalidMessage(_)) => refused(format!(
-                "{host}: it does not speak TLS on this port: write http:// in the endpoint, or \
-                 name the port on which it does"
-            )),
+            Some(InvalidMessage(_)) => refused(no_tls(host)),
             Some(AlertReceived(alert)) => {
                 refused(format!("{host}: it refuses the TLS handshake: {alert:?}"))
             }
@@ -106,6 +119,14 @@ impl Tls {
             ),
         }
     }
+}
+
+/// What is wrong where TLS meets a port in the clear.
+pub(super) fn no_tls(server: &str) -> String {
+    format!(
+        "{server}: it does not speak TLS on this port: write http:// in the endpoint, or name the \
+         port on which it does"
+    )
 }
 
 /// The certificates of a PEM file, at least one.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
@@ -81,6 +81,21 @@ impl Wire {
             self.moved.written.fetch_add(*n as u64, Ordering::Relaxed);
             self.acknowledge_at_once();
         }
+    }
+}
+
+impl Wire {
+    /// True where HTTP is spoken there in the clear. Servers with TLS say 400 to who comes in the
+    /// clear, if they say anything (nginx, Go).
+    pub(super) async fn speaks_http(mut self, host: &str) -> bool {
+        let ask = format!("HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let mut said = Vec::with_capacity(16);
+        if self.write_all(ask.as_bytes()).await.is_err() {
+            return false;
+        }
+        // `HTTP/1.1 400`
+        let _ = self.take(12).read_to_end(&mut said).await;
+        said.starts_with(b"HTTP/1.") && said.len() == 12 && !said.ends_with(b"400")
     }
 }
 

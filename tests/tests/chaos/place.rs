@@ -9,6 +9,9 @@ use std::time::Duration;
 use esker_tests::chaos::{Fake, Proxy};
 use esker_tests::server::{Esker, Setup, binary, until};
 
+/// Longest wait for a start. The server itself asks a store that does harm for a minute (each of the
+/// few requests that come one after another), spending its retries slowly, before it says why not.
+const STARTS_WITHIN: Duration = Duration::from_secs(240);
 /// Bucket or container of these tests.
 const BUCKET: &str = "esker-chaos";
 
@@ -146,7 +149,8 @@ impl Place {
         if self.journal {
             args.extend(["--journal".to_owned(), self.journal().display().to_string()]);
         }
-        Setup { store: Some(self.url.clone()), args, wrap, ..Setup::default() }
+        let patience = Some(STARTS_WITHIN);
+        Setup { store: Some(self.url.clone()), args, wrap, patience, ..Setup::default() }
     }
 
     /// A server on the journal as it is.

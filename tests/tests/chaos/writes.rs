@@ -124,7 +124,10 @@ fn answers_come_twice_or_to_the_wrong_request() {
     let some = || When::default().per_mille(150);
     let rules =
         [(some(), Fault::Duplicate), (some(), Fault::Shift), (some(), Fault::Swap { wait: 300 })];
-    both(13, &rules);
+    // A HEAD's answer in a GET's place announces bytes that never come: only time tells.
+    let more = ["--flush-interval", "200ms", "--store-timeout", "5s"];
+    survives(13, true, &rules, &more);
+    survives(14, false, &rules, &more);
 }
 
 /// A PUT that lands when its sender has given it up: 4 s against 1 s, or in long runs 90 s against
