@@ -206,6 +206,10 @@ pub struct Rebuild {
     /// Open the volume from what was found, and publish new checkpoints.
     #[arg(long)]
     pub write: bool,
+    /// With --write: also where segments stand behind the end of the log, and one before them is
+    /// missing. What they hold is given up.
+    #[arg(long, requires = "write")]
+    pub accept_loss: bool,
     /// Journal directory [default: inside a directory store, else none].
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,

@@ -7,7 +7,8 @@
 use std::process::ExitCode;
 
 use fs::{Tuning, Volume};
-use headhunter::{Index, IndexConfig, LogError, RootEntry};
+use headhunter::{Index, IndexConfig, LogError, RootEntry, SegmentId};
+use logseg::Survey;
 
 use crate::{
     args,
@@ -22,6 +23,8 @@ pub struct Search {
     pub root: Option<RootEntry>,
     /// The newest checkpoint is whole itself: nothing needs to be rebuilt.
     pub whole: bool,
+    /// Segments stand behind the log's end: if they were ever acknowledged, what they hold is lost.
+    pub gap: Option<String>,
     /// What was looked at, and what is wrong with it.
     pub story: Vec<String>,
     /// Data that the tree refers to and that is not there.
@@ -64,6 +67,7 @@ pub async fn search(config: &IndexConfig) -> Result<Search, String> {
         let wrong = match Index::look_from(config, &root).await {
             Ok(looked) if looked.trouble.is_empty() => {
                 search.story.extend(looked.torn);
+                search.gap = gap(config, looked.end).await?;
                 tree(&looked.index, config, &mut search).await?
             }
             Ok(looked) => looked.trouble,
@@ -81,6 +85,19 @@ pub async fn search(config: &IndexConfig) -> Result<Search, String> {
     Ok(search)
 }
 
+/// What stands in the store behind the end of the log.
+async fn gap(config: &IndexConfig, end: Option<SegmentId>) -> Result<Option<String>, String> {
+    let survey = Survey::new(&config.log, &config.header);
+    let Some(end) = end else { return Ok(None) };
+    let behind = survey.stands_behind(end).await.map_err(|e| e.to_string())?;
+    Ok(behind.map(|id| {
+        format!(
+            "the log ends at {end}, and {id} stands behind it in store or journal: what was committed \
+             from {end} on is lost, if it was ever acknowledged"
+        )
+    }))
+}
+
 /// What is wrong with the tree of an index; data that it refers to and that is not there goes into
 /// the search.
 async fn tree(
@@ -95,7 +112,7 @@ async fn tree(
         return Ok(report.findings);
     }
     let mut outcome = Outcome::default();
-    let survey = logseg::Survey::new(&config.log, &config.header);
+    let survey = Survey::new(&config.log, &config.header);
     check::data_of(&volume, &survey, &report, &mut outcome).await?;
     search.lost = outcome.findings;
     search.inodes = report.inodes;
@@ -145,6 +162,13 @@ pub fn run(args: &args::Rebuild) -> Result<ExitCode, String> {
             println!("the volume cannot be rebuilt: no root has a whole tree and a whole log");
             return Ok(ExitCode::FAILURE);
         };
+        if let Some(gap) = &search.gap {
+            println!("{gap}");
+            if args.write && !args.accept_loss {
+                println!("nothing was written: with --accept-loss it is");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         if !args.write {
             println!(
                 "nothing was written; with --write the volume is opened from {}, with {} inodes",

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use logseg::{CheckpointName, LogError, Recovery, Seq};
+use logseg::{CheckpointName, LogError, Recovery, SegmentId, Seq, Start};
 
 use super::{
     Found, IndexConfig,
     rebuild::{Past, Rebuild},
-    refuse_a_lost_beginning, start_at,
+    refuse_a_lost_end, start_at,
 };
 use crate::{
     Index,
@@ -31,6 +31,8 @@ pub struct Looked {
     /// Damage met on the way, in words that name the place. What comes after it in the log is not
     /// in the index.
     pub trouble: Vec<String>,
+    /// The first id that the log does not have: where it ends.
+    pub end: Option<SegmentId>,
     /// The torn tail of the log, which was never acknowledged (R11).
     pub torn: Option<String>,
 }
@@ -50,7 +52,8 @@ impl Index {
             };
             let newest = found.newest.as_ref();
             let checkpoint = newest.map(|(_, checkpoint)| checkpoint);
-            let looked = Self::look_at(config, checkpoint, found.keeper()).await;
+            let start = start_at(checkpoint);
+            let looked = Self::look_at(config, checkpoint, start, found.keeper()).await;
             // A living writer may have retired what we were reading.
             if Recovery::checkpoints(&config.log).await? != found.names {
                 continue;
@@ -71,9 +74,9 @@ impl Index {
     pub(crate) async fn look_at(
         config: &IndexConfig,
         checkpoint: Option<&Checkpoint>,
+        start: Start,
         keeper: Keeper,
     ) -> Result<Looked, LogError> {
-        let start = start_at(checkpoint);
         let recovery = Recovery::look(config.log.clone(), config.header.clone(), start).await?;
         let mut past = Past::Log(Box::new(recovery));
         let mut rebuild = match checkpoint {
@@ -92,14 +95,15 @@ impl Index {
         let Past::Log(recovery) = past else {
             return Err(LogError::Refused("unreachable".into()));
         };
-        if checkpoint.is_none() {
-            refuse_a_lost_beginning(config, recovery.end()).await?;
+        match refuse_a_lost_end(config, recovery.end()).await {
+            Err(LogError::Refused(why)) if checkpoint.is_some() => trouble.push(why),
+            other => other?,
         }
         let torn = recovery.torn().map(|(segment, offset, fault)| {
             format!("{segment}: torn at byte {offset} ({fault}): never acknowledged, dropped")
         });
-        let (seq, records) = (rebuild.seq, rebuild.records);
+        let (seq, records, end) = (rebuild.seq, rebuild.records, recovery.end());
         let index = rebuild.finish(Home::Still(Arc::from(recovery)), Pen::Still, keeper);
-        Ok(Looked { index, checkpoint: None, seq, records, trouble, torn })
+        Ok(Looked { index, checkpoint: None, seq, records, trouble, end, torn })
     }
 }

@@ -64,6 +64,8 @@ struct Found {
     older: Option<(CheckpointName, Option<Checkpoint>)>,
     /// Those that are not sound, with the reason.
     damaged: Vec<(CheckpointName, String)>,
+    /// R3: below it nothing of the log may be missing, whatever `newest` says.
+    through: SegmentId,
 }
 
 impl IndexConfig {
@@ -79,20 +81,17 @@ impl IndexConfig {
     }
 }
 
-/// A volume without checkpoints is a young one, whose log is there from its beginning. Where the log
-/// goes on behind what looks like its end, its checkpoints were lost: read without them it would
-/// seem empty, and be ended there.
-async fn refuse_a_lost_beginning(
-    config: &IndexConfig,
-    end: Option<SegmentId>,
-) -> Result<(), LogError> {
+/// Where the log goes on behind what looks like its end, segments were lost. And a volume without
+/// checkpoints is a young one, whose log is there from its beginning: where it goes on later, its
+/// checkpoints were lost; read without them it would seem empty, and be ended there.
+async fn refuse_a_lost_end(config: &IndexConfig, end: Option<SegmentId>) -> Result<(), LogError> {
     let survey = Survey::new(&config.log, &config.header);
     let Some(end) = end else { return Ok(()) };
     match survey.goes_on_behind(end).await? {
         None => Ok(()),
         Some(id) => Err(LogError::Refused(format!(
-            "no checkpoint is left of this volume: its log ends at {end} and goes on at {id}. \
-             `esker rebuild` looks for a root in the log"
+            "the log ends at {end}, which is missing, though {id} shows that more was stored: its \
+             checkpoints or segments were lost. `esker rebuild` looks for a root in the log"
         ))),
     }
 }
@@ -147,7 +146,8 @@ impl Index {
     /// `None`: a checkpoint was published after the look.
     async fn open_at(config: &IndexConfig, found: &Found) -> Result<Option<Self>, LogError> {
         let settings = config.settings();
-        let start = start_at(found.newest.as_ref().map(|(_, checkpoint)| checkpoint));
+        let mut start = start_at(found.newest.as_ref().map(|(_, checkpoint)| checkpoint));
+        start.stored_through = start.stored_through.max(found.through);
         let recovery = Recovery::begin(config.log.clone(), config.header.clone(), start).await?;
         let mut past = Past::Log(Box::new(recovery));
         let mut rebuild = match &found.newest {
@@ -163,7 +163,7 @@ impl Index {
                 return Err(LogError::Refused("unreachable".into()));
             };
             if found.newest.is_none() {
-                refuse_a_lost_beginning(config, recovery.end()).await?;
+                refuse_a_lost_end(config, recovery.end()).await?;
             }
             let mut ended = recovery.ended().to_vec();
             ended.extend(recovery.end().map(|id| (id.epoch(), id.counter())));
@@ -293,12 +293,15 @@ impl Found {
             }
         }
         if newest.is_none() && !names.is_empty() {
+            let reason = damaged.first().map_or("", |(_, reason)| reason.as_str());
             return Err(LogError::Refused(format!(
-                "none of {} checkpoints is sound; `esker rebuild` looks for a root in the log",
+                "none of {} checkpoints is sound ({reason}); `esker rebuild` looks for a root in \
+                 the log",
                 names.len()
             )));
         }
-        Ok(Self { names, newest, older, damaged })
+        let through = Start::NEW.stored_through;
+        Ok(Self { names, newest, older, damaged, through })
     }
 
     fn keeper(&self) -> Keeper {

@@ -8,11 +8,13 @@
 //!
 //! 1. A root whose checkpoint was never published counts only where the chain before its replay start
 //!    is known to have been durable: else it may hold what the log went on without.
-//! 2. Nothing is written before [`Index::open_from`].
+//! 2. What the newest published checkpoint, or root that counts, says was stored may not be missing
+//!    (R3), however old the root is that the log is replayed on.
+//! 3. Nothing is written before [`Index::open_from`].
 
 use logseg::{CheckpointName, Location, LogError, Recovery, SegmentId, Seq, Survey};
 
-use super::{Found, IndexConfig, look::Looked};
+use super::{Found, IndexConfig, look::Looked, start_at};
 use crate::{
     Index,
     checkpoint::{
@@ -26,6 +28,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootEntry {
     checkpoint: Checkpoint,
+    /// R3: below it nothing of the log may be missing: the replay start of the newest checkpoint that
+    /// was published, or root that counts.
+    through: SegmentId,
 }
 
 impl RootEntry {
@@ -62,7 +67,10 @@ impl Index {
             match survey.root_of(id).await {
                 Ok(None) => {}
                 Ok(Some((entry, body))) => match Body::decode(&body) {
-                    Some(body) => roots.push(RootEntry { checkpoint: Checkpoint { body, entry } }),
+                    Some(body) => {
+                        let through = body.replay_start;
+                        roots.push(RootEntry { checkpoint: Checkpoint { body, entry }, through });
+                    }
                     None => trouble.push(format!("{id}: its root entry does not decode")),
                 },
                 Err(error @ LogError::Corrupt { .. }) => {
@@ -81,6 +89,15 @@ impl Index {
                 Err(why) => trouble.push(format!("the root in {side} does not count: {why}")),
             }
         }
+        let published = match Found::look(&config.log).await {
+            Ok(found) => found.newest.map(|(_, checkpoint)| checkpoint.body.replay_start),
+            Err(LogError::Refused(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let through = sound.iter().map(RootEntry::replay_start).chain(published).max();
+        for root in &mut sound {
+            root.through = through.unwrap_or(root.through);
+        }
         Ok((sound, trouble))
     }
 
@@ -88,7 +105,9 @@ impl Index {
     ///
     /// Errors: as [`Index::look`].
     pub async fn look_from(config: &IndexConfig, root: &RootEntry) -> Result<Looked, LogError> {
-        Self::look_at(config, Some(&root.checkpoint), Keeper::default()).await
+        let mut start = start_at(Some(&root.checkpoint));
+        start.stored_through = start.stored_through.max(root.through);
+        Self::look_at(config, Some(&root.checkpoint), start, Keeper::default()).await
     }
 
     /// Opens the volume from `root`, whatever its checkpoints say, and puts two checkpoints in their
@@ -101,7 +120,8 @@ impl Index {
         let epoch = root.checkpoint.body.epoch;
         let name = CheckpointName { epoch, number: u32::MAX };
         let newest = Some((name, root.checkpoint.clone()));
-        let found = Found { names, newest, older: None, damaged: Vec::new() };
+        let found =
+            Found { names, newest, older: None, damaged: Vec::new(), through: root.through };
         let Some(index) = Self::open_at(config, &found).await? else {
             let holder = "a writer that published a checkpoint meanwhile".into();
             return Err(LogError::Fenced { holder });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Survey;
+use super::{JournalItemKind, Survey};
 use crate::{
     DESTAGE_WINDOW, Location, LogError, SegmentId, Seq,
     format::{
@@ -164,6 +164,30 @@ impl Survey {
                 other => other?,
             };
             if SegmentHeader::decode(&begin).is_ok_and(|header| header.stored_through > end) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A segment, in either home, that stands behind `end` in its epoch, where the log ends: put or
+    /// written beside it and never acknowledged (R4, R19), or all that is left of what was.
+    ///
+    /// Errors: `Store`, `Journal`.
+    pub async fn stands_behind(&self, end: SegmentId) -> Result<Option<SegmentId>, LogError> {
+        let behind = |id: &SegmentId| !id.is_side() && id.epoch() == end.epoch() && *id > end;
+        for id in self.segments().await?.into_iter().filter(behind) {
+            if !self.is_seal(id).await? {
+                return Ok(Some(id));
+            }
+        }
+        for item in self.journal()? {
+            let JournalItemKind::Segment(id, _) = item.kind else { continue };
+            if !behind(&id) {
+                continue;
+            }
+            let bytes = self.file(&item.path)?.unwrap_or_default();
+            if examine(&bytes).entries().next().is_some() {
                 return Ok(Some(id));
             }
         }

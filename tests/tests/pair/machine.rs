@@ -59,6 +59,13 @@ impl Machine {
         })
     }
 
+    /// How the volume that is there would be opened.
+    pub fn index_config(&self) -> IndexConfig {
+        let log = self.config().unwrap();
+        let header = now(Recovery::volume(&log)).unwrap().unwrap();
+        IndexConfig { background: false, ..IndexConfig::new(log, header, 4 << 20) }
+    }
+
     /// Opens the volume, formatting an empty disk.
     pub fn open(&self) -> Index {
         self.try_open().unwrap()
