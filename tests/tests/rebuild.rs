@@ -160,9 +160,8 @@ fn without_any_checkpoint_the_tree_comes_back() {
 /// Side segments that hold a root entry, the newest first.
 fn with_roots(disk: &SimDisk) -> Vec<PathBuf> {
     let has_root = |path: &PathBuf| {
-        let examined = examine(&disk.bytes(path).unwrap());
-        let found = examined.entries().any(|entry| entry.header.kind == Kind::Root);
-        found
+        let bytes = disk.bytes(path).unwrap();
+        examine(&bytes).entries().any(|entry| entry.header.kind == Kind::Root)
     };
     let mut found: Vec<_> =
         files(disk, "/volume/side").into_iter().filter(|path| has_root(path)).collect();

@@ -138,17 +138,15 @@ impl Home {
 
     pub fn room(&self) -> Option<(u64, u64)> {
         match self {
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Still(_) => None,
             Self::Log(log) => log.room(),
-            Self::Still(_) => None,
         }
     }
 
     pub fn reserve_in_use(&self) -> bool {
         match self {
-            Self::Memory(_) => false,
+            Self::Memory(_) | Self::Still(_) => false,
             Self::Log(log) => log.reserve_in_use(),
-            Self::Still(_) => false,
         }
     }
 

@@ -70,6 +70,9 @@ impl Stretch {
     }
 }
 
+/// Where something does not hold, bytes, and what.
+pub type Fault = (u32, String);
+
 /// All that can be read of a segment, damaged or not. Recovery never goes on behind a bad entry
 /// ([`super::scan`]); a person wants to know what is there all the same.
 #[derive(Clone, Debug)]
@@ -103,7 +106,7 @@ impl Examined {
 
     /// What does not hold in an object of the store, where a segment is whole or damaged: offset
     /// and reason, by offset.
-    pub fn faults_of_whole(&self) -> Vec<(u32, String)> {
+    pub fn faults_of_whole(&self) -> Vec<Fault> {
         let mut faults = self.bad();
         match self.footer().map(|f| f.tail.end()) {
             None if faults.is_empty() => {
@@ -121,19 +124,19 @@ impl Examined {
     /// The same of a journal's file, which may be unfinished: what is not good at or above the
     /// highest mark, and everything behind it, was never acknowledged (R11). Gives the damage below
     /// the mark, and where the torn tail begins.
-    pub fn faults_of_unfinished(&self) -> (Vec<(u32, String)>, Option<(u32, EntryFault)>) {
+    pub fn faults_of_unfinished(&self) -> (Vec<Fault>, Option<Fault>) {
         let torn = self
             .stretches
             .iter()
             .find_map(|s| s.fault().map(|fault| (s.offset(), fault)))
             .filter(|(offset, _)| self.header.is_ok() && *offset >= self.mark);
         match torn {
-            Some(torn) => (Vec::new(), Some(torn)),
+            Some((offset, fault)) => (Vec::new(), Some((offset, fault.to_string()))),
             None => (self.bad(), None),
         }
     }
 
-    fn bad(&self) -> Vec<(u32, String)> {
+    fn bad(&self) -> Vec<Fault> {
         let header = self.header.as_ref().err().map(|e| (0, e.to_string()));
         let bad = self.stretches.iter();
         let bad = bad.filter_map(|s| s.fault().map(|fault| (s.offset(), fault.to_string())));

@@ -30,7 +30,7 @@ pub use envelope::{
     ENVELOPE_PREFIX, FormatError, decode_checkpoint, decode_volume, encode_checkpoint,
     encode_volume,
 };
-pub use examine::{Examined, Stretch, examine};
+pub use examine::{Examined, Fault, Stretch, examine};
 pub(crate) use footer::footer_len;
 pub use footer::{FOOTER_HEAD, FOOTER_TAIL, Footer, FooterBuilder, FooterTail, IndexEntry};
 pub use names::{ChainName, checkpoint_name, epoch_name, parse_name, segment_name, volume_name};

@@ -3,6 +3,7 @@
 //! ```text
 //!   pairs     rows measured alternately on both, medians of ratios
 //!   alone     what only Esker is asked: destage, objects, start, memory
+//!   recovery  starts after a kill, by the length of the log
 //!   log       the log by itself: group commit against a bare append
 //!   report    the table, in Markdown
 //! ```
@@ -17,12 +18,14 @@
 mod alone;
 mod log;
 mod pairs;
+mod recovery;
 mod report;
 mod stores;
 
 pub use alone::{bare_append, destage, objects, start_time};
 pub use log::group_commit;
 pub use pairs::{ASYNC_ROWS, ROWS, RowPlan, measure};
+pub use recovery::recovery;
 pub use report::{Fact, Report};
 pub use stores::Stores;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use esker_tests::bench::{
     ASYNC_ROWS, Fact, ROWS, Report, Stores, bare_append, destage, group_commit, measure, objects,
-    start_time,
+    recovery, start_time,
 };
 use esker_tests::ganesha::{Ganesha, in_own_namespace, unpack};
 use esker_tests::load::{LoadError, Prepared, now, rss_bytes};
@@ -24,8 +24,8 @@ struct Args {
     /// Seconds per row and server.
     #[arg(long, default_value_t = 2.0)]
     secs: f64,
-    /// Only this part: rows, log, destage, objects, start; or stores, which is measured alone, on
-    /// the store that --store and the environment name.
+    /// Only this part: rows, log, destage, objects, start; or one that is measured alone: recovery
+    /// (no other server, no root), and stores, on the store that --store and the environment name.
     #[arg(long)]
     part: Option<String>,
     /// Only rows whose name begins so (null, getattr, chain …).
@@ -50,6 +50,9 @@ struct Args {
     /// Part `stores`: MiB of each stream.
     #[arg(long, default_value_t = 256)]
     mib: u64,
+    /// Part `recovery`: MiB of the longer log.
+    #[arg(long, default_value_t = 1024)]
+    log_mib: u64,
     /// Part `stores`: requests that the bare client has under way.
     #[arg(long, default_value_t = 4)]
     parallel: usize,
@@ -187,6 +190,19 @@ fn stores(args: &Args, target: &Path) -> Result<(), LoadError> {
     done
 }
 
+/// Starts after a kill: no other server, no namespace.
+fn alone_recovery(args: &Args, target: &Path) -> Result<(), LoadError> {
+    let work = tempfile::tempdir_in(target)?;
+    let out = args.out.clone().unwrap_or_else(|| target.join("bench-recovery.md"));
+    let mut report = Report::default();
+    let begin = now();
+    let log = args.log_mib << 20;
+    recovery(work.path(), args.files, log)?.into_iter().for_each(|fact| report.fact(fact));
+    let cores = std::thread::available_parallelism()?;
+    let time = (now() - begin).as_secs_f64();
+    Ok(report.publish(&format!("{cores} cores, {time:.0} s in all."), &out)?)
+}
+
 fn main() -> Result<(), LoadError> {
     let args = Args::parse();
     let exe = std::env::current_exe()?;
@@ -194,6 +210,9 @@ fn main() -> Result<(), LoadError> {
         .parent()
         .and_then(Path::parent)
         .ok_or_else(|| LoadError::Wrong("this program is in no target directory".into()))?;
+    if args.part.as_deref() == Some("recovery") {
+        return alone_recovery(&args, target);
+    }
     if args.part.as_deref() == Some("stores") {
         esker_tests::server::binary()?;
         return stores(&args, target);
