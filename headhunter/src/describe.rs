@@ -56,6 +56,8 @@ pub enum Described {
         usage: Vec<(SegmentId, i64)>,
         /// Epochs to be swept: epoch, counter of its seal, side mark, times swept.
         ended: Vec<[u32; 4]>,
+        /// Chain segments that only the journal had.
+        leans: Vec<SegmentId>,
         /// Of a checkpoint: where its root entry stands.
         entry: Option<Location>,
     },
@@ -117,6 +119,7 @@ fn root(body: Body, entry: Option<Location>) -> Described {
         replies: body.replies,
         usage: body.usage.into_iter().collect(),
         ended: body.ended.iter().map(|e| [e.epoch, e.seal, e.side_mark, e.rounds]).collect(),
+        leans: body.leans,
         entry,
     }
 }

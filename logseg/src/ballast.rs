@@ -6,15 +6,21 @@
 //!     └── all of it is stored again ◄── tried now and then, and whenever something was deleted
 //! ```
 //!
-//! What the store says is the only news of its room, so the state *full* is kept: set by a refusal,
-//! cleared when the ballast is whole again (where there is none, by a put that succeeds). The last
-//! quarter is for side segments and checkpoints: only they free anything.
+//! What the store says is the only news of its room, so the state *full* is kept, set by a refusal.
+//! What the ballast is for is side segments and checkpoints: only they free anything.
+//!
+//! With a journal all of it is theirs. The chain is safe where it is, however much of it there is; it
+//! is *held*: first room, then the ballast whole, then the chain, and when what was refused is stored
+//! the store is full no more. Without one (or while the journal takes nothing) syncs wait for chain
+//! segments: three quarters are theirs, and the ballast comes last.
 //!
 //! It must never know: why something is put.
 //!
 //! Invariants
-//! 1. While the store is full no ballast is put but as a question, with growing pauses.
+//! 1. While the store is full no ballast is put but as a question, with growing pauses; with a
+//!    journal no chain segment either.
 //! 2. Names are never used twice: each says who made it and as which.
+//! 3. With a journal no ballast is given up for a chain segment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +29,8 @@ use parking_lot::Mutex;
 use swiftclient::{ObjectName, ObjectStore, StoreError};
 
 use crate::{
-    BALLAST_ASK_FIRST, BALLAST_ASK_LONGEST, BALLAST_LEAST, BALLAST_SHARE, LogError, core::Core,
+    BALLAST_ASK_FIRST, BALLAST_ASK_LONGEST, BALLAST_LEAST, BALLAST_SHARE, LogError, ROOM_COMES,
+    core::{Core, wake},
 };
 
 /// What the names of its objects begin with.
@@ -63,6 +70,9 @@ struct State {
     ask_at: Duration,
     pause: Duration,
     asking: bool,
+    /// With a journal: the next question that a chain segment asks, and the pause after it.
+    chain_at: Duration,
+    chain_pause: Duration,
 }
 
 /// Names of the ballast that is there.
@@ -90,13 +100,41 @@ impl Ballast {
             ask_at: Duration::ZERO,
             pause: BALLAST_ASK_FIRST,
             asking: false,
+            chain_at: Duration::ZERO,
+            chain_pause: BALLAST_ASK_FIRST,
         };
         Self { store, epoch, piece, most, state: Mutex::new(state) }
     }
 
-    /// True from a refusal until the ballast is whole again.
+    /// True from a refusal until there is room for what was refused, and the ballast is whole.
     pub(crate) fn is_full(&self) -> bool {
         self.state.lock().full
+    }
+
+    /// The store refused a chain segment that can stay in the journal: no more of them for a while.
+    pub(crate) fn refused(&self, now: Duration) {
+        let mut state = self.state.lock();
+        state.note_full();
+        state.chain_at = now + state.chain_pause;
+        state.chain_pause = (state.chain_pause * 2).min(BALLAST_ASK_LONGEST);
+    }
+
+    /// With a journal, while the store is full: how long no chain segment may be put; zero: now.
+    pub(crate) fn chain_waits(&self, now: Duration) -> Duration {
+        let state = self.state.lock();
+        if state.held.len() < state.want {
+            return Duration::MAX;
+        }
+        state.chain_at.saturating_sub(now)
+    }
+
+    /// There is room for what was refused: the store is full no more, if the ballast is whole.
+    pub(crate) fn has_room_again(&self) {
+        let mut state = self.state.lock();
+        if state.held.len() >= state.want && std::mem::take(&mut state.full) {
+            state.chain_pause = BALLAST_ASK_FIRST;
+            tracing::info!("the ballast is whole: the store has room again");
+        }
     }
 
     /// The store refused for want of room: gives `bytes` of ballast up; false where none is left for
@@ -106,9 +144,7 @@ impl Ballast {
             let mut state = self.state.lock();
             // What is given up is for the put that was refused, not for the next piece.
             state.ask_at = state.ask_at.max(now + state.pause);
-            if !std::mem::replace(&mut state.full, true) {
-                tracing::warn!("the store is full: nothing more is taken from writers");
-            }
+            state.note_full();
             let kept = if purpose == For::Chain { state.want / 4 } else { 0 };
             let pieces = usize::try_from(bytes.div_ceil(self.piece)).unwrap_or(usize::MAX);
             let free = state.held.len().saturating_sub(kept);
@@ -133,9 +169,6 @@ impl Ballast {
     pub(crate) fn stored(&self, bytes: u64) {
         let mut state = self.state.lock();
         if self.most == 0 {
-            if std::mem::take(&mut state.full) {
-                tracing::info!("the store takes bytes again");
-            }
             return;
         }
         state.stored += bytes;
@@ -149,6 +182,7 @@ impl Ballast {
     pub(crate) fn look(&self) {
         let mut state = self.state.lock();
         (state.ask_at, state.pause) = (Duration::ZERO, BALLAST_ASK_FIRST);
+        (state.chain_at, state.chain_pause) = (Duration::ZERO, BALLAST_ASK_FIRST);
     }
 
     /// Whether a piece is to be put now (the caller then calls [`Ballast::ask`]), and when to look
@@ -185,9 +219,6 @@ impl Ballast {
             Ok(()) => {
                 state.held.push(name);
                 (state.ask_at, state.pause) = (Duration::ZERO, BALLAST_ASK_FIRST);
-                if state.held.len() >= state.want && std::mem::take(&mut state.full) {
-                    tracing::info!("the ballast is whole: the store has room again");
-                }
             }
             Err(error) => {
                 if matches!(error, StoreError::Full { .. }) && !state.full {
@@ -201,34 +232,140 @@ impl Ballast {
     }
 }
 
+impl State {
+    fn note_full(&mut self) {
+        if !std::mem::replace(&mut self.full, true) {
+            tracing::warn!("the store is full: nothing more is taken from writers");
+        }
+    }
+}
+
 impl Core {
-    /// The keeper's part: puts what is missing, one piece after another; gives when to look again.
+    /// The keeper's part: puts what is missing, one piece after another, and says whether chain
+    /// segments may be put; gives when to look again.
     pub(crate) fn tend_ballast(self: &Arc<Self>) -> Option<Duration> {
-        // A segment that waits for room goes first, and asks for it itself.
-        if self.check().is_err() || (self.ballast.is_full() && self.lock().put_error.is_some()) {
+        if self.check().is_err() {
             return None;
         }
-        let (due, wait) = self.ballast.due(self.env.clock.monotonic());
+        let now = self.env.clock.monotonic();
+        let (urgent, chain) = self.hold_chain(now);
+        if urgent {
+            // A segment that waits for room goes first, and asks for it itself.
+            return chain;
+        }
+        let (due, wait) = self.ballast.due(now);
         if due {
             let core = self.clone();
             self.pool.spawn(async move {
                 core.ballast.ask(&core).await;
+                core.tell_full();
                 core.keeper.notify_one();
             });
         }
-        wait
+        [wait, chain].into_iter().flatten().min()
     }
 
-    /// After `error`: gives of the reserve or the ballast, and says whether to try again at once.
+    /// While the store is full: whether syncs wait for what does not find room, and when the next
+    /// chain segment may ask.
+    fn hold_chain(&self, now: Duration) -> (bool, Option<Duration>) {
+        let mut state = self.lock();
+        if !self.ballast.is_full() {
+            state.view.hold(false);
+            return (false, None);
+        }
+        if self.syncs_need_the_store(&state) {
+            state.view.hold(false);
+            let urgent = state.put_error.is_some();
+            if !urgent {
+                self.ballast.has_room_again();
+            }
+            return (urgent, None);
+        }
+        let wait = self.ballast.chain_waits(now);
+        state.view.hold(!wait.is_zero());
+        if wait.is_zero() && state.refused.is_none_or(|below| state.view.stored_through() >= below)
+        {
+            state.refused = None;
+            self.ballast.has_room_again();
+        }
+        (false, (!wait.is_zero() && wait < Duration::MAX).then_some(wait))
+    }
+
+    /// True where what is sealed becomes durable by being stored.
+    fn syncs_need_the_store(&self, state: &crate::core::State) -> bool {
+        self.journal.is_none() || state.rescue.is_some()
+    }
+
+    /// Who waits for something to be stored looks whether the store is full.
+    fn tell_full(&self) {
+        if self.ballast.is_full() {
+            let wakers = std::mem::take(&mut self.lock().stores);
+            wake(wakers);
+        }
+    }
+
+    /// After `error`: gives of the reserve or the ballast, and says whether to try again.
     pub(crate) async fn make_room(&self, error: &LogError, bytes: u64, purpose: For) -> bool {
-        if !matches!(error, LogError::Store(StoreError::Full { .. })) {
+        if !is_full(error) {
             return false;
         }
         if self.links() {
             return self.reserve.release(bytes);
         }
         // One that tells its room needs no other sign.
+        if self.store.capacity().is_some() {
+            return false;
+        }
         let now = self.env.clock.monotonic();
-        self.store.capacity().is_none() && self.ballast.give_up(bytes, purpose, now).await
+        if purpose == For::Chain {
+            let mut state = self.lock();
+            if !self.syncs_need_the_store(&state) {
+                // All that is sealed by now belongs before whatever is admitted next.
+                state.refused = state.chain.open().map(|open| open.id).or(state.refused);
+                self.ballast.refused(now);
+                return false;
+            }
+        }
+        let gave = self.ballast.give_up(bytes, purpose, now).await;
+        self.tell_full();
+        gave
+    }
+}
+
+/// True where the store said that it has no room.
+pub(crate) fn is_full(error: &LogError) -> bool {
+    matches!(error, LogError::Store(StoreError::Full { .. }))
+}
+
+/// Tries of one put that has a claim to the reserve or the ballast. Stores may take their time to
+/// free what is deleted: so after room was made there are some more, with pauses.
+pub(crate) struct Tries {
+    made: usize,
+    most: usize,
+}
+
+impl Tries {
+    pub(crate) fn at(store: &dyn ObjectStore) -> Self {
+        let pauses = if store.local_dir().is_some() { 0 } else { ROOM_COMES.len() };
+        Self { made: 0, most: 1 + pauses }
+    }
+
+    /// Whether to try again after `error`; `make_room` is waited for once.
+    pub(crate) async fn again(
+        &mut self,
+        error: &LogError,
+        make_room: impl Future<Output = bool>,
+    ) -> bool {
+        if !is_full(error) || self.made == self.most {
+            return false;
+        }
+        self.made += 1;
+        match self.made {
+            1 => make_room.await,
+            n => {
+                tokio::time::sleep(ROOM_COMES[n - 2]).await;
+                true
+            }
+        }
     }
 }

@@ -120,6 +120,8 @@ pub(crate) struct State {
     pub pace: Pace,
     /// The last put that failed, and what the store said to it, while that segment is not stored.
     pub put_error: Option<(SegmentId, String)>,
+    /// R18, while the store is full and there is a journal: full until all below is stored.
+    pub refused: Option<SegmentId>,
     /// When something was stored last.
     pub progress: Duration,
     /// Side counters below this were handed out.
@@ -244,6 +246,7 @@ impl Core {
             failure: None,
             rescue: None,
             put_error: None,
+            refused: None,
             side_next: 0,
             side_reserved: (0, Seq(0)),
             stop: false,
@@ -577,7 +580,11 @@ impl Core {
         self.durable.store(newest.0, Ordering::Release);
         let open = state.chain.open().map(|open| open.id);
         let destage = done.iter().any(|&(id, ..)| Some(id) != open);
-        let wakers = state.take_due(newest);
+        let mut wakers = state.take_due(newest);
+        if destage && self.ballast.is_full() {
+            // A checkpoint may lean on what is durable now.
+            wakers.append(&mut state.stores);
+        }
         drop(state);
         self.counts.waiters.fetch_add(wakers.len() as u64, Ordering::Relaxed);
         wake(wakers);

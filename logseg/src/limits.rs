@@ -127,6 +127,14 @@ pub const BALLAST_SHARE: u64 = 8;
 pub const BALLAST_ASK_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause before a full store is asked again.
 pub const BALLAST_ASK_LONGEST: Duration = Duration::from_secs(60);
+/// Pauses before a put is tried again for which ballast was deleted: stores may free room behind
+/// their answer.
+pub const ROOM_COMES: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 /// Where the journal takes nothing (R10): so long its bytes may be on their way to the store before
 /// syncs fail and the volume is read-only.
 pub const RESCUE_PATIENCE: Duration = Duration::from_secs(30);

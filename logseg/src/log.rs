@@ -235,6 +235,26 @@ impl Log {
         self.core().force_stored(before, false).await
     }
 
+    /// [`Log::stored`] for a checkpoint (R6), which must not wait for a store that is full: only
+    /// what it frees makes room (R18). There, with a journal, what is not stored may stay in it, and
+    /// is given, in order: durable there, and to be listed in the checkpoint (see
+    /// [`crate::Recovery::lean`]). Empty: everything below `before` is stored.
+    ///
+    /// Errors: `Fenced`, `ReadOnly`.
+    pub async fn settled(&self, before: SegmentId) -> Result<Vec<SegmentId>, LogError> {
+        self.core().settle_below(before, true).await
+    }
+
+    /// [`Log::stored`], which ends with `Full` where [`Log::settled`] would not wait.
+    pub async fn stored_unless_full(&self, before: SegmentId) -> Result<(), LogError> {
+        self.core().settle_below(before, false).await.map(drop)
+    }
+
+    /// True while checkpoints lean on the journal: it is there, and the store is full.
+    pub fn leans(&self) -> bool {
+        self.core().journal.is_some() && self.core().ballast.is_full()
+    }
+
     /// Everything committed so far is durable *and stored* on return, whatever the marks of destage
     /// say.
     ///
@@ -395,11 +415,13 @@ impl Log {
         first_error(self.core().store.delete_many(&names).await?)
     }
 
-    /// Deletes whole segments (retire and sweep, R8: only the index decides). Drops their journal
-    /// files too. An absent one counts as deleted.
+    /// Deletes whole segments (retire and sweep, R8: only the index decides). Those of the chain
+    /// that are not stored yet never will be, and their journal files go. An absent one counts as
+    /// deleted.
     pub async fn delete_segments(&self, ids: &[SegmentId]) -> Result<(), LogError> {
         self.core().check()?;
         self.core().still_ours().await?;
+        self.core().forgo(ids).await?;
         let names: Vec<_> = ids.iter().map(|&id| segment_name(id)).collect();
         let done = self.core().store.delete_many(&names).await?;
         self.core().reader.forget(ids);

@@ -10,6 +10,7 @@
 //! whatever the journal has. Only what it definitely lacks is looked for in the journal.
 
 mod chain;
+mod lean;
 pub(crate) mod plain;
 mod seal;
 mod volume;
@@ -167,6 +168,8 @@ pub struct Recovery {
     closed: bool,
     queue: VecDeque<Replayed>,
     backlog: Vec<Backlog>,
+    /// The same below the replay start: the checkpoint leans on them (R18).
+    behind: Vec<Backlog>,
     tail: Option<OpenTail>,
     /// Files of segments that are stored: to be unlinked.
     leftovers: Vec<Found>,
@@ -304,6 +307,7 @@ impl Recovery {
             closed: false,
             queue: VecDeque::new(),
             backlog: Vec::new(),
+            behind: Vec::new(),
             tail: None,
             leftovers: Vec::new(),
             ended: void,

@@ -7,6 +7,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     Codec, Frame, Location, LogError, Owner, SegmentId, Seq,
+    ballast::Tries,
     crypto::{SegmentCipher, VolumeKey},
     equal::{Likeness, put_segment},
     format::{
@@ -56,7 +57,8 @@ pub(crate) struct SideConfig {
 /// to them, never replayed, never waited for by a sync, never in the journal.
 ///
 /// It holds at most three segments in memory: one that fills and two being stored. Dropped before
-/// [`SideWriter::finish`], what it stored is garbage for the sweep (R8).
+/// [`SideWriter::finish`] has given them, what it stored is garbage: it is deleted, or else left to
+/// the sweep (R8).
 pub struct SideWriter {
     config: SideConfig,
     /// R3's mark for the headers.
@@ -112,7 +114,7 @@ impl SideWriter {
     pub async fn finish(mut self) -> Result<Vec<SegmentId>, LogError> {
         self.store_open().await?;
         self.wait_for_all_but(0).await?;
-        Ok(self.ids)
+        Ok(std::mem::take(&mut self.ids))
     }
 
     async fn compressed(&mut self, kind: Kind, bytes: &[u8]) -> Result<Location, LogError> {
@@ -175,16 +177,24 @@ impl SideWriter {
         // Weak: a put under way does not keep the log open.
         let ids = Arc::downgrade(&self.config.ids);
         let put = async move {
-            let done = put_segment(&*store, &name, &pieces, ours).await;
-            let Some(ids) = ids.upgrade() else { return done };
-            let done = match done {
-                // The reserve is there for checkpoints: on a full disk only they free anything.
-                Err(error) if ids.make_room(&error, ours.len).await => {
-                    put_segment(&*store, &name, &pieces, ours).await
+            // The reserve is there for checkpoints: on a full disk only they free anything.
+            let mut tries = Tries::at(&*store);
+            let done = loop {
+                let error = match put_segment(&*store, &name, &pieces, ours).await {
+                    Err(error) => error,
+                    done => break done,
+                };
+                let make_room = async {
+                    match ids.upgrade() {
+                        Some(log) => log.make_room(&error, ours.len).await,
+                        None => false,
+                    }
+                };
+                if !tries.again(&error, make_room).await {
+                    break Err(error);
                 }
-                done => done,
             };
-            if done.is_ok() {
+            if let (Ok(()), Some(ids)) = (&done, ids.upgrade()) {
                 ids.side_stored(ours.len);
             }
             done
@@ -205,6 +215,27 @@ impl SideWriter {
             })?;
         }
         Ok(())
+    }
+}
+
+/// On a full store an attempt that failed must give back what it took (R18).
+impl Drop for SideWriter {
+    fn drop(&mut self) {
+        let open = self.open.take().map(|open| open.id);
+        let put = self.ids.drain(..).filter(|id| Some(*id) != open);
+        let names: Vec<_> = put.map(segment_name).collect();
+        if names.is_empty() {
+            return;
+        }
+        let (store, in_flight) = (self.config.store.clone(), std::mem::take(&mut self.in_flight));
+        self.config.pool.spawn(async move {
+            for put in in_flight {
+                let _ = put.await;
+            }
+            if let Err(error) = store.delete_many(&names).await {
+                tracing::debug!(%error, "side segments of an unfinished attempt stay");
+            }
+        });
     }
 }
 

@@ -173,6 +173,7 @@ pub fn described(described: &Described) -> Value {
             replies,
             usage: changes,
             ended,
+            leans,
             entry,
         } => json!({
             "seq": seq.0,
@@ -185,6 +186,7 @@ pub fn described(described: &Described) -> Value {
             "replies": replies.as_ref().map(place),
             "usage": usage(changes),
             "ended": ended,
+            "leans": leans.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "root_entry": entry.as_ref().map(place),
         }),
         Described::Replies(n) => json!({"replies": n}),

@@ -47,7 +47,14 @@ pub(crate) struct Body {
     pub usage: BTreeMap<SegmentId, i64>,
     /// Epochs still to be swept.
     pub ended: Vec<Ended>,
+    /// Chain segments below the replay start with live bytes that only the journal had, because the
+    /// store was full (R18), ascending.
+    pub leans: Vec<SegmentId>,
 }
+
+/// Flags: there is a reply table; there are segments that it leans on.
+const REPLIES: u32 = 1;
+const LEANS: u32 = 2;
 
 impl Body {
     /// The root entry.
@@ -56,7 +63,9 @@ impl Body {
         let mut out = Vec::with_capacity(96 + 16 * (self.usage.len() + self.ended.len()));
         out.put_slice(&MAGIC);
         out.put_u32_le(VERSION);
-        out.put_u32_le(u32::from(self.replies.is_some()));
+        let replies = if self.replies.is_some() { REPLIES } else { 0 };
+        let leans = if self.leans.is_empty() { 0 } else { LEANS };
+        out.put_u32_le(replies | leans);
         out.put_u64_le(self.seq.0);
         out.put_u64_le(self.replay_start.0);
         out.put_u64_le(self.wall);
@@ -77,6 +86,10 @@ impl Body {
             out.put_u32_le(ended.side_mark);
             out.put_u32_le(ended.rounds);
         }
+        if !self.leans.is_empty() {
+            out.put_u32_le(self.leans.len() as u32);
+            self.leans.iter().for_each(|id| out.put_u64_le(id.0));
+        }
         out
     }
 
@@ -92,11 +105,14 @@ impl Body {
             return None;
         }
         let flags = rest.u32()?;
+        if flags & !(REPLIES | LEANS) != 0 {
+            return None;
+        }
         let (seq, replay_start, wall) = (Seq(rest.u64()?), SegmentId(rest.u64()?), rest.u64()?);
         let (epoch, side_mark) = (rest.u32()?, rest.u32()?);
         let root = take_child(&rest.bytes(CHILD)?)?;
         let (replies, _) = take_child(&rest.bytes(CHILD)?)?;
-        let replies = (flags & 1 != 0).then_some(replies);
+        let replies = (flags & REPLIES != 0).then_some(replies);
         let (usage_count, ended_count) = (rest.u32()?, rest.u32()?);
         let mut usage = BTreeMap::new();
         for _ in 0..usage_count {
@@ -107,7 +123,14 @@ impl Body {
             let (epoch, seal) = (rest.u32()?, rest.u32()?);
             ended.push(Ended { epoch, seal, side_mark: rest.u32()?, rounds: rest.u32()? });
         }
-        Some(Self { seq, replay_start, wall, epoch, side_mark, root, replies, usage, ended })
+        let lean_count = if flags & LEANS == 0 { 0 } else { rest.u32()? };
+        let mut leans = Vec::new();
+        for _ in 0..lean_count {
+            leans.push(SegmentId(rest.u64()?));
+        }
+        let body =
+            Self { seq, replay_start, wall, epoch, side_mark, root, replies, usage, ended, leans };
+        Some(body)
     }
 }
 
@@ -158,9 +181,16 @@ mod tests {
             replies: Some(at(2)),
             usage: [(SegmentId::side(3, 1), 5000), (SegmentId::side(2, 9), -64)].into(),
             ended: vec![Ended { epoch: 2, seal: 40, side_mark: 64, rounds: 1 }],
+            leans: vec![SegmentId::chain(2, 39), SegmentId::chain(3, 11)],
         };
-        for replies in [body.replies, None] {
-            let checkpoint = Checkpoint { body: Body { replies, ..body.clone() }, entry: at(3) };
+        for (replies, leans) in [
+            (body.replies, body.leans.clone()),
+            (None, body.leans.clone()),
+            (body.replies, Vec::new()),
+            (None, Vec::new()),
+        ] {
+            let checkpoint =
+                Checkpoint { body: Body { replies, leans, ..body.clone() }, entry: at(3) };
             let bytes = Bytes::from(checkpoint.encode());
             for cut in 0..bytes.len() {
                 assert_eq!(Checkpoint::decode(&bytes.slice(..cut)), None);

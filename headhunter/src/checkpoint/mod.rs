@@ -138,7 +138,11 @@ impl Inner {
 
     /// One checkpoint and what follows from it.
     pub async fn checkpoint(&self, keeper: &mut Keeper) -> Result<(), LogError> {
-        let done = self.checkpoint_stages(keeper).await;
+        let done = match self.checkpoint_stages(keeper).await {
+            // It has become full meanwhile: then the chain is not waited for.
+            Err(LogError::Full) => self.checkpoint_stages(keeper).await,
+            done => done,
+        };
         self.set_stage(Stage::Idle);
         self.room.notify_waiters();
         done

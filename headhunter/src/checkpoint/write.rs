@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering};
 
 use bytes::Bytes;
-use logseg::{Location, LogError, SegmentId};
+use logseg::{CheckpointName, Location, LogError, SegmentId};
 
 use super::{
     Frozen, Keeper, Published, Stage,
@@ -85,6 +85,10 @@ impl Inner {
         for id in Self::chain_ids(keeper, frozen.replay_start) {
             usage.entry(id).or_default();
         }
+        // On a full store it leans on the journal, and says so; what it is about to free is what
+        // would make room for the chain (R18).
+        let lean = self.home.leans();
+        let leans = if lean { self.leans(frozen).await? } else { Vec::new() };
         let body = Body {
             seq: frozen.seq,
             replay_start: frozen.replay_start,
@@ -95,20 +99,51 @@ impl Inner {
             replies,
             usage,
             ended: keeper.ended.clone(),
+            leans,
         };
         let entry = side.root(&body.encode()).await?;
-        side.finish().await?;
+        let written = side.finish().await?;
         batch.stored(&mut frozen.usage);
         self.after_batch();
         let checkpoint = Checkpoint { body, entry };
+        match self.publish(keeper, frozen, &checkpoint, lean).await {
+            Ok(name) => Ok((name, checkpoint)),
+            Err(error) => {
+                // Without pages of ours they would be known to nobody until the next start.
+                for id in written.iter().filter(|id| !frozen.usage.contains_key(id)) {
+                    keeper.owed.entry(*id).or_default();
+                }
+                Err(error)
+            }
+        }
+    }
 
-        self.set_stage(Stage::WaitStored);
-        self.home.stored(frozen.replay_start).await?;
-
+    async fn publish(
+        &self,
+        keeper: &mut Keeper,
+        frozen: &Frozen<'_>,
+        checkpoint: &Checkpoint,
+        leans: bool,
+    ) -> Result<CheckpointName, LogError> {
+        if !leans {
+            self.set_stage(Stage::WaitStored);
+            self.home.stored_unless_full(frozen.replay_start).await?;
+        }
         self.set_stage(Stage::Publish);
         let name = Self::next_name(keeper, frozen.epoch);
         self.home.publish(name, Bytes::from(checkpoint.encode())).await?;
-        Ok((name, checkpoint))
+        Ok(name)
+    }
+
+    /// What the checkpoint needs below its replay start that is not stored: it is durable in the
+    /// journal. What is dead in its root it does not need.
+    async fn leans(&self, frozen: &Frozen<'_>) -> Result<Vec<SegmentId>, LogError> {
+        self.set_stage(Stage::WaitStored);
+        let mut leans = self.home.settled(frozen.replay_start).await?;
+        let committer = self.commit.lock();
+        let dead = &committer.applier.dead;
+        leans.retain(|id| dead.get(id).is_none_or(|death| death.tag >= frozen.freeze));
+        Ok(leans)
     }
 
     /// Writes all dirty pages, storing them batch by batch; gives the last batch and its writer,

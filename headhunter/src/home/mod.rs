@@ -104,6 +104,29 @@ impl Home {
         }
     }
 
+    pub async fn stored_unless_full(&self, before: SegmentId) -> Result<(), LogError> {
+        match self {
+            Self::Memory(memory) => memory.step(),
+            Self::Log(log) => log.stored_unless_full(before).await,
+            Self::Still(_) => Err(still()),
+        }
+    }
+
+    pub fn leans(&self) -> bool {
+        match self {
+            Self::Memory(_) | Self::Still(_) => false,
+            Self::Log(log) => log.leans(),
+        }
+    }
+
+    pub async fn settled(&self, before: SegmentId) -> Result<Vec<SegmentId>, LogError> {
+        match self {
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Log(log) => log.settled(before).await,
+            Self::Still(_) => Err(still()),
+        }
+    }
+
     pub async fn side(&self) -> Result<Side, LogError> {
         match self {
             Self::Memory(memory) => Ok(Side::Memory(memory.side()?)),

@@ -77,7 +77,10 @@ impl Index {
         start: Start,
         keeper: Keeper,
     ) -> Result<Looked, LogError> {
-        let recovery = Recovery::look(config.log.clone(), config.header.clone(), start).await?;
+        let mut recovery = Recovery::look(config.log.clone(), config.header.clone(), start).await?;
+        if let Some(checkpoint) = checkpoint {
+            recovery.lean(&checkpoint.body.leans).await?;
+        }
         let mut past = Past::Log(Box::new(recovery));
         let mut rebuild = match checkpoint {
             Some(checkpoint) => {

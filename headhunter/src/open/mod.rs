@@ -148,7 +148,11 @@ impl Index {
         let settings = config.settings();
         let mut start = start_at(found.newest.as_ref().map(|(_, checkpoint)| checkpoint));
         start.stored_through = start.stored_through.max(found.through);
-        let recovery = Recovery::begin(config.log.clone(), config.header.clone(), start).await?;
+        let mut recovery =
+            Recovery::begin(config.log.clone(), config.header.clone(), start).await?;
+        if let Some((_, checkpoint)) = &found.newest {
+            recovery.lean(&checkpoint.body.leans).await?;
+        }
         let mut past = Past::Log(Box::new(recovery));
         let mut rebuild = match &found.newest {
             Some((_, checkpoint)) => {

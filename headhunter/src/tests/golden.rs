@@ -100,10 +100,15 @@ fn a_checkpoint_is_as_it_was() {
         replies: Some(at(2)),
         usage: [(SegmentId::chain(3, 16), 0), (SegmentId::side(2, 9), -64)].into(),
         ended: vec![Ended { epoch: 2, seal: 40, side_mark: 64, rounds: 1 }],
+        leans: Vec::new(),
     };
-    let checkpoint = Checkpoint { body, entry: at(3) };
-    let bytes = golden("checkpoint.bin", &checkpoint.encode());
-    assert_eq!(Checkpoint::decode(&bytes), Some(checkpoint));
+    let leaning =
+        Body { leans: vec![SegmentId::chain(2, 39), SegmentId::chain(3, 11)], ..body.clone() };
+    for (name, body) in [("checkpoint.bin", body), ("checkpoint-leaning.bin", leaning)] {
+        let checkpoint = Checkpoint { body, entry: at(3) };
+        let bytes = golden(name, &checkpoint.encode());
+        assert_eq!(Checkpoint::decode(&bytes), Some(checkpoint));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod crash;
 mod full;
+mod leaning;
 mod opening;
 mod storm;
 mod sweep;

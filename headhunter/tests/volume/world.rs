@@ -166,7 +166,7 @@ pub async fn run(index: &Index, n: u64, op: &Op) -> Result<headhunter::Seq, LogE
     Ok(done.1)
 }
 
-async fn get(index: &Index, key: &[u8]) -> Result<Option<Bytes>, LogError> {
+pub async fn get(index: &Index, key: &[u8]) -> Result<Option<Bytes>, LogError> {
     loop {
         let found = index.view().get(key);
         match found {

@@ -8,7 +8,7 @@ use swiftclient::{ObjectName, ObjectWriter, StoreError, seam::TRACE};
 use crate::{
     ALARM_ATTEMPTS, BACKOFF_FIRST, BACKOFF_MAX, LogError, SegmentId,
     again::read_good,
-    ballast::For,
+    ballast::{For, Tries},
     chain::JournalFile,
     core::{Core, Failure, wake},
     equal::remove_wreck,
@@ -261,16 +261,16 @@ impl Core {
     /// read back.
     pub(crate) async fn put_small(&self, name: &ObjectName, bytes: Bytes) -> Result<(), LogError> {
         self.counts.puts.fetch_add(1, Ordering::Relaxed);
-        let mut done = self.store.put_new(name, vec![bytes.clone()]).await;
-        if let Err(error @ StoreError::Full { .. }) = &done
-            && self.make_room(&error.clone().into(), 1, For::Checkpoint).await
-        {
-            done = self.store.put_new(name, vec![bytes.clone()]).await;
-        }
-        let error = match done {
-            Ok(()) => return Ok(()),
-            Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => e,
-            Err(e) => return Err(e.into()),
+        let mut tries = Tries::at(&*self.store);
+        let error = loop {
+            let error = match self.store.put_new(name, vec![bytes.clone()]).await {
+                Ok(()) => return Ok(()),
+                Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => break e,
+                Err(e) => LogError::from(e),
+            };
+            if !tries.again(&error, self.make_room(&error, 1, For::Checkpoint)).await {
+                return Err(error);
+            }
         };
         let ours = |there: &Bytes| match *there == bytes {
             true => Ok(()),

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     FLUSH_PATIENCE, FLUSH_SILENCE, LogError, SegmentId,
-    core::{Core, State},
+    chain::Segment,
+    core::{Core, State, wake},
 };
 
 /// A place in the queue, given up when dropped.
@@ -113,6 +114,88 @@ impl Core {
         }
     }
 
+    /// Waits until every chain segment below `before`, which must be sealed or open, is stored; on a
+    /// store that is full, where there is a journal, until those that are not are durable there:
+    /// gives them, in order.
+    pub(crate) async fn settle_below(
+        &self,
+        before: SegmentId,
+        lean: bool,
+    ) -> Result<Vec<SegmentId>, LogError> {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            if state.view.stored_through() >= before {
+                return Poll::Ready(Ok(Vec::new()));
+            }
+            if let Some(failure) = &state.failure {
+                return Poll::Ready(Err(failure.error()));
+            }
+            if self.journal.is_some() && self.ballast.is_full() {
+                if !lean {
+                    return Poll::Ready(Err(LogError::Full));
+                }
+                let left = |s: &&Segment| s.id < before && state.view.is_unstored(s.id);
+                let mut left = state.chain.segments.iter().filter(left);
+                let safe = |s: &Segment| {
+                    s.sealed && s.durable == s.end && s.rescued.is_none() && !s.distrusted
+                };
+                if left.clone().all(safe) {
+                    return Poll::Ready(Ok(left.by_ref().map(|s| s.id).collect()));
+                }
+            }
+            state.view.force(before, Wake::Force);
+            state.stores.push(context.waker().clone());
+            drop(state);
+            self.keeper.notify_one();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes `ids`, which nobody will ever ask for again, out of what is to be stored, as far as they
+    /// are not yet, and their files out of the journal. Waits for those that are on their way.
+    pub(crate) async fn forgo(&self, ids: &[SegmentId]) -> Result<(), LogError> {
+        let mut left: Vec<SegmentId> = ids.iter().copied().filter(|id| !id.is_side()).collect();
+        let mut files = Vec::new();
+        poll_fn(|context| {
+            let mut state = self.lock();
+            if let Some(failure) = &state.failure {
+                return Poll::Ready(Err(failure.error()));
+            }
+            left.retain(|&id| {
+                let unstored = state.view.is_unstored(id);
+                if !state.view.forgo(id) {
+                    return true;
+                }
+                if unstored {
+                    let at = state.chain.segments.partition_point(|s| s.id < id);
+                    let gone = state.chain.segments.remove(at);
+                    files.extend(gone.and_then(|s| Some((id, s.file?.generation))));
+                    state.put_error = state.put_error.take().filter(|(failed, _)| *failed != id);
+                }
+                false
+            });
+            if left.is_empty() {
+                self.show_level(&state);
+                state.pace.tell();
+                return Poll::Ready(Ok(()));
+            }
+            state.stores.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await?;
+        let wakers = std::mem::take(&mut self.lock().stores);
+        wake(wakers);
+        for (id, generation) in files {
+            tracing::debug!(segment = %id, "nobody needs it any more: it is not stored");
+            if let Some(journal) = &self.journal {
+                // Not synced: a name that comes back is below the replay start and leant on by none.
+                journal.remove(id, generation)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Why waiting is in vain, if it is.
     fn hopeless(&self, state: &State, begun: Duration) -> Option<LogError> {
         if state.view.ended() == Some(Ended::Stopping) {
@@ -122,11 +205,13 @@ impl Core {
             return Some(LogError::Refused("destage is switched off: nothing is stored".into()));
         }
         let silent = self.env.clock.monotonic().saturating_sub(begun.max(state.progress));
-        let failed = state.put_error.as_ref().filter(|_| silent >= FLUSH_PATIENCE);
-        if failed.is_none() && silent < FLUSH_SILENCE {
+        let full = self.ballast.is_full();
+        let failed = state.put_error.is_some() || full;
+        if silent < if failed { FLUSH_PATIENCE } else { FLUSH_SILENCE } {
             return None;
         }
-        let last = failed.map_or("no answer yet", |(_, error)| error.as_str());
+        let nothing = if full { "the store is full" } else { "no answer yet" };
+        let last = state.put_error.as_ref().map_or(nothing, |(_, error)| error.as_str());
         Some(LogError::Store(StoreError::Unavailable {
             what: format!("store {} bytes", state.view.dirty()),
             reason: format!("nothing was stored for {} s; last: {last}", silent.as_secs()),

@@ -15,7 +15,8 @@
 //!
 //! Invariants
 //! 1. Units are in id order, the open one last; what is not stored is never forgotten.
-//! 2. At most [`DESTAGE_WINDOW`] ids beyond the oldest unstored are in flight or stored (R19).
+//! 2. At most [`DESTAGE_WINDOW`] ids beyond the oldest unstored are in flight or stored (R19); what
+//!    nobody needs any more is not counted.
 //! 3. `dirty`, `sealed` and `in_flight` are sums over the units, kept up at every step.
 //! 4. Where [`decide`] gives neither work nor a time to look again, no passing of time makes work.
 
@@ -196,6 +197,8 @@ pub(crate) struct View {
     wave: Option<SegmentId>,
     /// Something due waits for a put to end.
     blocked: bool,
+    /// The store is full: nothing is put until there is room (R18).
+    held: bool,
     enabled: bool,
     ended: Option<Ended>,
     /// First id that is not stored.
@@ -245,9 +248,11 @@ pub(crate) fn decide(view: &View, now: Duration) -> Decision {
         return decision;
     }
     decision.flush = view.unready > 0;
-    view.decide_puts(now, &mut decision);
+    if !view.held {
+        view.decide_puts(now, &mut decision);
+    }
     view.decide_seal(now, &mut decision);
-    if !decision.seal && decision.begin.len() + view.in_flight < view.parallel() {
+    if !decision.seal && !view.held && decision.begin.len() + view.in_flight < view.parallel() {
         decision.stream = view.streamable();
         if decision.stream.is_some() {
             decision.because(Wake::Insert);
@@ -414,6 +419,7 @@ impl View {
             sync_waits: false,
             wave: None,
             blocked: false,
+            held: false,
             enabled: true,
             ended: None,
             wakes: [0; Wake::ALL.len()],
@@ -568,6 +574,26 @@ impl View {
         self.remark();
     }
 
+    /// Whether puts wait until the store has room.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Nobody will ever ask for unit `id` again: it need not be stored, and counts as if it were.
+    /// False while its bytes are on their way, or where it is not sealed.
+    pub(crate) fn forgo(&mut self, id: SegmentId) -> bool {
+        let Some(unit) = self.unit_mut(id) else { return true };
+        match unit.phase {
+            Phase::Stored => return true,
+            Phase::Sealed | Phase::Failed if !unit.flies() => {}
+            _ => return false,
+        }
+        let unready = unit.phase == Phase::Sealed && !std::mem::replace(&mut unit.ready, true);
+        self.unready -= usize::from(unready);
+        self.stored(id);
+        true
+    }
+
     pub(crate) fn enable(&mut self, enabled: bool) {
         self.enabled = enabled;
     }
@@ -591,6 +617,11 @@ impl View {
     fn unit_mut(&mut self, id: SegmentId) -> Option<&mut Unit> {
         let at = self.units.partition_point(|u| u.id < id);
         self.units.get_mut(at).filter(|u| u.id == id)
+    }
+
+    /// True for a unit that the store does not hold.
+    pub(crate) fn is_unstored(&self, id: SegmentId) -> bool {
+        self.unit(id).is_some_and(|u| u.phase != Phase::Stored)
     }
 
     /// The unit that still grows.

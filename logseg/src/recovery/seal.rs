@@ -9,7 +9,7 @@ use super::{Backlog, OpenTail, Recovery, Sealed, chain::read_whole};
 use crate::{
     Log, LogError, LogWriter, SegmentId,
     again::read_good,
-    ballast,
+    ballast::{self, Tries, is_full},
     chain::{JournalFile, Segment},
     core::{Birth, Core},
     equal::{Likeness, put_segment, remove_wreck},
@@ -25,10 +25,6 @@ enum Put {
     Ours,
     /// A segment: the chain goes on.
     Segment,
-}
-
-fn is_full(error: &LogError) -> bool {
-    matches!(error, LogError::Store(StoreError::Full { .. }))
 }
 
 impl Recovery {
@@ -93,17 +89,23 @@ impl Recovery {
         seal: &Seal,
         reserve: &Reserve,
     ) -> Result<Option<u32>, LogError> {
-        let put = match self.put_seal(end, seal).await {
-            Err(e) if self.make_room(&e, 1, reserve).await => self.put_seal(end, seal).await?,
-            other => other?,
+        let mut tries = Tries::at(&*self.config.store);
+        let put = loop {
+            match self.put_seal(end, seal).await {
+                Err(e) if tries.again(&e, self.make_room(&e, 1, reserve)).await => {}
+                other => break other?,
+            }
         };
         if let Put::Segment = put {
             return Ok(None);
         }
         let epoch = end.epoch() + 1;
-        match self.put_epoch(epoch, seal).await {
-            Err(e) if self.make_room(&e, 1, reserve).await => self.put_epoch(epoch, seal).await?,
-            other => other?,
+        let mut tries = Tries::at(&*self.config.store);
+        loop {
+            match self.put_epoch(epoch, seal).await {
+                Err(e) if tries.again(&e, self.make_room(&e, 1, reserve)).await => {}
+                other => break other?,
+            }
         }
         Ok(Some(epoch))
     }
@@ -115,9 +117,12 @@ impl Recovery {
         seal: &Seal,
         reserve: &Reserve,
     ) -> Result<Option<u32>, LogError> {
-        match self.begin_epoch(end, seal).await {
-            Err(e) if self.make_room(&e, 1, reserve).await => self.begin_epoch(end, seal).await,
-            other => other,
+        let mut tries = Tries::at(&*self.config.store);
+        loop {
+            match self.begin_epoch(end, seal).await {
+                Err(e) if tries.again(&e, self.make_room(&e, 1, reserve)).await => {}
+                other => return other,
+            }
         }
     }
 
@@ -208,14 +213,15 @@ impl Recovery {
     fn make_durable(&self) -> Result<(), LogError> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let homes = self.homes.0.lock();
-        for backlog in &self.backlog {
+        for backlog in self.backlog.iter().chain(&self.behind) {
             if let Some(file) = homes.get(&backlog.found.id) {
                 let path = journal.segment_path(backlog.found.id, backlog.found.generation);
                 file.sync_data().map_err(|e| journal_error("sync", &path, e))?;
             }
         }
         drop(homes);
-        if self.backlog.is_empty() { Ok(()) } else { journal.sync_dir() }
+        let none = self.backlog.is_empty() && self.behind.is_empty();
+        if none { Ok(()) } else { journal.sync_dir() }
     }
 
     /// What stands damaged in the store goes, now that the same bytes are durable here: what reads
@@ -258,11 +264,12 @@ impl Recovery {
             }
             let pieces = [Bytes::from(bytes)];
             let (store, name) = (&*self.config.store, segment_name(id));
-            match put_segment(store, &name, &pieces, ours).await {
-                Err(e) if self.make_room(&e, ours.len, reserve).await => {
-                    put_segment(store, &name, &pieces, ours).await?;
+            let mut tries = Tries::at(store);
+            loop {
+                match put_segment(store, &name, &pieces, ours).await {
+                    Err(e) if tries.again(&e, self.make_room(&e, ours.len, reserve)).await => {}
+                    other => break other?,
                 }
-                other => other?,
             }
             self.leftovers.push(backlog.found);
         }
@@ -326,12 +333,12 @@ impl Recovery {
         }
         let mut void = Vec::new();
         for found in journal.segments()? {
-            let kept = self.backlog.iter().any(|b| b.found == found);
+            let kept = self.backlog.iter().chain(&self.behind).any(|b| b.found == found);
             if kept {
                 continue;
             }
             if found.id < self.start.segment || self.is_blank(journal, &found)? {
-                // Stored long ago (R6), or a spare.
+                // Stored long ago (R6), needed by nobody (R8), or a spare.
                 journal.remove(found.id, found.generation)?;
             } else if found.id.epoch() <= end.epoch() {
                 void.push(found);
@@ -365,7 +372,8 @@ impl Recovery {
     ) -> Result<(Log, LogWriter), LogError> {
         let mut backlog = VecDeque::new();
         if let Some(journal) = &journal {
-            for b in std::mem::take(&mut self.backlog) {
+            let behind = std::mem::take(&mut self.behind);
+            for b in behind.into_iter().chain(std::mem::take(&mut self.backlog)) {
                 let Some(file) = self.homes.0.lock().get(&b.found.id).cloned() else { continue };
                 let (id, generation) = (b.found.id, b.found.generation);
                 let path = journal.segment_path(id, generation);

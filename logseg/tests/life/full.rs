@@ -106,8 +106,10 @@ fn a_full_store_is_said_at_admission_and_reads_deletes_and_checkpoints_go_on() {
             opened.log.sync(seq, SyncMode::Inline).await.unwrap();
             // A checkpoint: the chain, its pages, its object.
             let next = opened.writer.roll().unwrap();
-            let stored = tokio::time::timeout(Duration::from_secs(600), opened.log.stored(next));
-            stored.await.expect("the ballast carries the chain").unwrap();
+            let settled = tokio::time::timeout(Duration::from_secs(600), opened.log.settled(next));
+            let left = settled.await.expect("the ballast carries the chain").unwrap();
+            // With a journal it stays there.
+            assert_eq!(left.is_empty(), !journal, "{left:?}");
             let mut side = opened.log.side_writer().await.unwrap();
             side.page(&[7; 20_000]).await.unwrap();
             side.finish().await.unwrap();
@@ -125,6 +127,39 @@ fn a_full_store_is_said_at_admission_and_reads_deletes_and_checkpoints_go_on() {
             assert!(again > n + 20, "{} more", again - n);
         });
     }
+}
+
+/// With a journal all ballast is the checkpoints'; a full store is not asked for more than a question
+/// now and then.
+#[test]
+fn no_ballast_goes_for_what_the_journal_has_and_what_nobody_needs_is_never_put() {
+    paused().block_on(async {
+        let bed = Bed::new(true);
+        let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+        fill(&mut opened, 0).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let held = bed.ballast().await;
+        let (puts, epoch) = (opened.log.status().puts, opened.writer.epoch());
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(bed.ballast().await, held);
+        let asked = opened.log.status().puts - puts;
+        assert!(asked <= 8 * 3600 / 60 + 8, "{asked} puts in an hour");
+        // A checkpoint finds its room all the same.
+        let next = opened.writer.roll().unwrap();
+        let left = opened.log.settled(next).await.unwrap();
+        assert!(!left.is_empty());
+        let dirty = opened.log.status().destage.dirty_bytes;
+        opened.log.delete_segments(&left[..1]).await.unwrap();
+        assert!(opened.log.status().destage.dirty_bytes < dirty);
+        // Nor is what is removed ever put.
+        bed.memory.set_limit(Some(4 * QUOTA));
+        recovered(&opened).await;
+        opened.log.flush().await.unwrap();
+        assert_eq!(opened.log.settled(next).await.unwrap(), []);
+        let name = format!("seg/{epoch:08x}/{:08x}", left[0].counter());
+        assert!(!objects(&bed.memory).await.contains(&name), "{name}");
+        assert_eq!(opened.log.status().unstored_bytes, 0);
+    });
 }
 
 #[test]

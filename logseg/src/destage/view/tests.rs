@@ -33,6 +33,7 @@ struct World {
     roll_wanted: bool,
     flying: Vec<SegmentId>,
     streams: Vec<SegmentId>,
+    forgone: Vec<SegmentId>,
     closed: bool,
 }
 
@@ -51,6 +52,8 @@ enum Event {
     Force,
     Sync,
     Enable(bool),
+    Hold(bool),
+    Forgo(usize),
     Txn(bool),
     Budget(u64),
 }
@@ -59,10 +62,10 @@ impl World {
     fn new(rules: Rules, budget: u64) -> Self {
         let mut view = View::new(rules, budget, std::iter::empty(), id(0), Duration::ZERO);
         view.opened(id(0));
-        let (flying, streams) = (Vec::new(), Vec::new());
+        let (flying, streams, forgone) = (Vec::new(), Vec::new(), Vec::new());
         let now = Duration::ZERO;
         let (in_txn, roll_wanted, closed) = (false, false, false);
-        Self { view, now, next: 1, in_txn, roll_wanted, flying, streams, closed }
+        Self { view, now, next: 1, in_txn, roll_wanted, flying, streams, forgone, closed }
     }
 
     fn roll(&mut self) {
@@ -118,6 +121,17 @@ impl World {
             Event::Force => self.view.force(id(self.next), Wake::Force),
             Event::Sync => self.view.sync_waits(),
             Event::Enable(on) => self.view.enable(on),
+            Event::Hold(on) => self.view.hold(on),
+            Event::Forgo(n) => {
+                let id = self.view.units().nth(n).map_or(id(0), |u| u.id);
+                let unit = self.view.unit(id).cloned();
+                let gone = self.view.forgo(id);
+                let sealed = |u: &Unit| !u.flies() && u.phase != Phase::Open;
+                assert_eq!(gone, unit.as_ref().is_none_or(sealed), "{unit:?}");
+                if gone {
+                    self.forgone.push(id);
+                }
+            }
             Event::Txn(on) => {
                 self.in_txn = on;
                 if !on && std::mem::take(&mut self.roll_wanted) {
@@ -189,7 +203,10 @@ impl World {
         // R19.
         assert!(view.units.front().is_none_or(|u| u.phase != Phase::Stored));
         let beyond = view.units.iter().skip(DESTAGE_WINDOW as usize + 1);
-        assert!(beyond.into_iter().all(|u| !u.flies() && u.phase != Phase::Stored));
+        let stored = |u: &Unit| u.phase == Phase::Stored && !self.forgone.contains(&u.id);
+        assert!(beyond.into_iter().all(|u| !u.flies() && !stored(u)));
+        // R18.
+        assert!(!view.held || (decision.begin.is_empty() && decision.stream.is_none()));
         // R4.
         for unit in unstored().filter(|u| u.phase == Phase::Storing) {
             assert!(unit.ready || !view.rules.journal, "{unit:?}");
@@ -200,6 +217,7 @@ impl World {
     /// itself.
     fn heals(mut self) {
         self.event(Event::Enable(true));
+        self.event(Event::Hold(false));
         self.event(Event::Txn(false));
         let all = self.next;
         for _ in 0..400 {
@@ -238,6 +256,8 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::Force),
         2 => Just(Event::Sync),
         1 => any::<bool>().prop_map(Event::Enable),
+        1 => any::<bool>().prop_map(Event::Hold),
+        1 => (0_usize..12).prop_map(Event::Forgo),
         2 => any::<bool>().prop_map(Event::Txn),
         1 => (SEGMENT..100 * SEGMENT).prop_map(Event::Budget),
     ]
@@ -273,6 +293,7 @@ proptest! {
         for event in life {
             let event = if let Event::Stored(n) = event { Event::Failed(n) } else { event };
             let event = if let Event::StreamWhole = event { Event::StreamBreaks } else { event };
+            let event = if let Event::Forgo(_) = event { Event::Sleep } else { event };
             world.event(event);
         }
         prop_assert_eq!(world.view.stored_through(), id(0));
@@ -299,6 +320,8 @@ fn all_short_lives() {
         Event::Force,
         Event::Sync,
         Event::Enable(false),
+        Event::Hold(true),
+        Event::Forgo(0),
         Event::Txn(true),
         Event::Txn(false),
     ];
