@@ -65,8 +65,8 @@ pub const S3_PAGE: usize = 1000;
 pub const SINGLE_DELETES: usize = 16;
 /// The error document of a refusal, bytes.
 pub const ERROR_BYTES: usize = 64 << 10;
-/// The first object of this size or more on an S3 store is followed by the trial of its checksums,
-/// which saves their MD5 to all later ones, bytes.
+/// Before the first object of this size or more an S3 store's checksums are tried, which saves MD5 to
+/// it and all later ones, bytes.
 pub const TRIAL_BYTES: u64 = 256 << 10;
 /// Time between two tries to renew credentials that still hold.
 pub const RENEWAL_PAUSE: Duration = Duration::from_secs(10);

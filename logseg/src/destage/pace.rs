@@ -27,13 +27,16 @@ use tokio::sync::Notify;
 
 use crate::limits::{SLOW_FROM_SHARE, SLOW_SETTLES_SHARE};
 
-/// Taken for granted before anything was measured, bytes per second.
-const RATE_AT_FIRST: f64 = 64e6;
+/// Taken for granted before anything was measured, bytes per second: more than any store takes. What
+/// is on its way and does not arrive bounds it from the first moment.
+const RATE_AT_FIRST: f64 = 4e9;
 /// A store that takes nothing is taken to take the budget in this time, seconds: the rest of it is
 /// there to be used.
 const SLOWEST_SECS: f64 = 600.0;
 /// Rates are measured over at least this ...
 const SAMPLE: Duration = Duration::from_secs(1);
+/// ... the first one over this.
+const SAMPLE_FIRST: Duration = Duration::from_millis(200);
 /// ... and older samples fade with this time constant, seconds.
 const FADE_SECS: f64 = 5.0;
 /// Allowed rates end here, in drain rates: beyond nobody waits noticeably.
@@ -86,14 +89,21 @@ impl Drain {
         (self.since, self.last, self.bytes) = (now, now, 0);
     }
 
-    fn stored(&mut self, bytes: u64, now: Duration) {
+    /// `bytes` have arrived. `full`: the store had as much to do as it could take. Where it had not,
+    /// the sample says how much came in, not how much would go out, and counts only if it is higher
+    /// than what was known (as application-limited samples in BBR's delivery rate estimation).
+    fn stored(&mut self, bytes: u64, full: bool, now: Duration) {
         self.last = now;
         self.bytes += bytes;
         let took = now.saturating_sub(self.since);
-        if took < SAMPLE {
+        if took < if self.rate > 0.0 { SAMPLE } else { SAMPLE_FIRST } {
             return;
         }
         let sample = float(self.bytes) / took.as_secs_f64();
+        if !full && (self.rate == 0.0 || sample <= self.rate) {
+            (self.since, self.bytes) = (now, 0);
+            return;
+        }
         let weight = took.as_secs_f64() / (took.as_secs_f64() + FADE_SECS);
         let old = if self.rate > 0.0 { self.rate } else { sample };
         self.rate = old + weight * (sample - old);
@@ -125,9 +135,9 @@ impl Pace {
         self.drain.begins(now);
     }
 
-    /// `bytes` were stored.
-    pub(crate) fn stored(&mut self, bytes: u64, now: Duration) {
-        self.drain.stored(bytes, now);
+    /// `bytes` were stored; `level` as it was before.
+    pub(crate) fn stored(&mut self, bytes: u64, level: &Level, now: Duration) {
+        self.drain.stored(bytes, level.dirty > slow_from(level.budget), now);
         self.tell();
     }
 

@@ -290,6 +290,7 @@ impl Core {
         let Some(segment) = state.chain.find_mut(id) else { return };
         let (file, bytes) = (segment.file.clone(), segment.end);
         let mut released = Vec::new();
+        let level = state.level();
         if state.view.stored(id) {
             let first = state.view.stored_through();
             if self.journal.is_none() || state.rescue.is_some() {
@@ -297,7 +298,7 @@ impl Core {
             }
             state.chain.trim(first);
         }
-        state.pace.stored(bytes, now);
+        state.pace.stored(bytes, &level, now);
         state.put_error = state.put_error.take().filter(|(failed, _)| *failed != id);
         state.progress = now;
         self.ballast.stored(bytes);

@@ -33,11 +33,11 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn level(state: &State) -> Level {
-    Level {
-        dirty: state.view.dirty(),
-        budget: state.view.budget(),
-        flying: state.view.flying_bytes(),
+impl State {
+    /// Where the dirty level stands.
+    pub(crate) fn level(&self) -> Level {
+        let view = &self.view;
+        Level { dirty: view.dirty(), budget: view.budget(), flying: view.flying_bytes() }
     }
 }
 
@@ -49,7 +49,7 @@ impl Core {
         }
         let turn = {
             let mut state = self.lock();
-            if state.pace.is_free(&level(&state)) {
+            if state.pace.is_free(&state.level()) {
                 return Ok(());
             }
             let (ticket, notify) = state.pace.enter();
@@ -62,7 +62,7 @@ impl Core {
                 if let Some(failure) = &state.failure {
                     return Err(failure.error());
                 }
-                let level = level(&state);
+                let level = state.level();
                 state.pace.ask(turn.ticket, bytes, &level, now)
             };
             match slot {

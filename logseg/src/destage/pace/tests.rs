@@ -13,7 +13,7 @@ fn measured() -> Pace {
     let mut pace = Pace::default();
     pace.begins(Duration::ZERO);
     for second in 1..=100 {
-        pace.stored(20_000_000, second * S);
+        pace.stored(20_000_000, &at(75), second * S);
     }
     pace
 }
@@ -73,7 +73,7 @@ fn the_next_in_the_queue_is_told() {
     };
     assert!(is_told(&told_second));
     assert!(!is_told(&told_first));
-    pace.stored(1, 100 * S);
+    pace.stored(1, &at(75), 100 * S);
     assert!(is_told(&told_second));
 }
 
@@ -96,8 +96,42 @@ fn the_rate_does_not_saw_by_whole_segments() {
     let now = 100 * S + Duration::from_millis(3_200);
     let before = Level { dirty: 780_000_000, budget: BUDGET, flying: 64_000_000 };
     let slow = pace.allowed(&before, now).unwrap();
-    pace.stored(64_000_000, now);
+    pace.stored(64_000_000, &before, now);
     let after = Level { dirty: 716_000_000, ..before };
     let fast = pace.allowed(&after, now).unwrap();
     assert!((fast / slow - 1.0).abs() < 0.05, "{slow} and then {fast}");
+}
+
+/// A store that was asked for little is not slow: what it was seen to take then slows nobody later.
+#[test]
+fn what_a_store_with_little_to_do_took_is_not_its_rate() {
+    let mut pace = Pace::default();
+    let little = Level { dirty: 10_000, budget: BUDGET, flying: 10_000 };
+    for second in 0..50 {
+        pace.begins(second * 2 * S);
+        pace.stored(10_000, &little, (second * 2 + 1) * S);
+    }
+    let now = 100 * S;
+    pace.begins(now);
+    assert!(pace.allowed(&at(75), now).unwrap() > 1e9);
+    // The first sample of a store that has enough to do is taken soon, and is its rate.
+    let soon = now + Duration::from_millis(200);
+    pace.stored(4_000_000, &at(75), soon);
+    assert!((pace.drain.rate - 20e6).abs() < 1e3);
+    // One with little to do is taken for more where it was more.
+    pace.stored(10_000, &little, soon + S);
+    assert!((pace.drain.rate - 20e6).abs() < 1e3);
+    pace.stored(40_000_000, &little, soon + 2 * S);
+    assert!(pace.drain.rate > 22e6);
+}
+
+/// Before anything has arrived, what does not arrive is all that is known of the rate.
+#[test]
+fn nothing_is_known_and_nothing_comes() {
+    let mut pace = Pace::default();
+    pace.begins(Duration::ZERO);
+    let rate = |ms| pace.allowed(&at(75), Duration::from_millis(ms)).unwrap();
+    let rates: Vec<f64> = [0, 20, 100, 1_000, 10_000].map(rate).into();
+    assert!(rates.is_sorted_by(|a, b| a > b), "{rates:?}");
+    assert!(rates[0] > 1e9 && rates[4] < 10e6);
 }

@@ -25,6 +25,7 @@ use super::median;
 use super::report::{Fact, Report};
 use crate::chaos::{Line, Proxy, Seen, Verb};
 use crate::load::{LoadError, Pool, Prepared, now, read_file, write_file};
+use crate::nfsclient::Fh;
 use crate::server::{Esker, Setup, pause, until};
 
 /// Bytes of an object of the bare client: a segment of a store without an end.
@@ -146,13 +147,16 @@ impl Stores {
         let pool = Pool::new();
         for journal in [false, true] {
             let (mut wrote, mut read) = (Vec::new(), Vec::new());
+            let (mut server, _, _dir) = self.server("stream", proxy.as_ref(), journal, &[])?;
+            self.in_use(&mut server, &pool)?;
+            bare.stream(self.mib)?;
             for turn in 0..self.pairs {
                 let (mut ours, mut theirs) = ((0.0, 0.0), (0.0, 0.0));
                 for side in [turn % 2, 1 - turn % 2] {
                     if side == 0 {
                         theirs = bare.stream(self.mib)?;
                     } else {
-                        ours = self.ours(proxy.as_ref(), journal, &pool)?;
+                        ours = self.ours(&mut server, &pool)?;
                     }
                 }
                 wrote.push((ours.0, theirs.0));
@@ -173,24 +177,37 @@ impl Stores {
         Ok(())
     }
 
+    /// Writes as much as gives a volume its whole ballast, which is made once in its life.
+    fn in_use(&self, server: &mut Esker, pool: &Pool) -> Result<(), LoadError> {
+        let root = server.mount("/")?;
+        let mib = logseg::BALLAST_BYTES * logseg::BALLAST_SHARE >> 20;
+        write_file(&server.target(), pool, (&root, "first"), mib, 4)?;
+        self.at_rest(server, &root, "first")
+    }
+
+    /// Removes the file, and waits until the store has given its room back.
+    fn at_rest(&self, server: &mut Esker, root: &Fh, name: &str) -> Result<(), LoadError> {
+        server.target().client()?.remove(root, name).map_err(wrong)?;
+        wait_stored(server, 1)?;
+        server.restart()?;
+        pause(Duration::from_secs(1));
+        wait_stored(server, 1)?;
+        Ok(())
+    }
+
     /// One file to the store, then read by a server that has nothing of it; MiB/s each.
-    fn ours(
-        &self,
-        proxy: Option<&Proxy>,
-        journal: bool,
-        pool: &Pool,
-    ) -> Result<(f64, f64), LoadError> {
-        let (mut server, _, _dir) = self.server("stream", proxy, journal, &[])?;
+    fn ours(&self, server: &mut Esker, pool: &Pool) -> Result<(f64, f64), LoadError> {
         let root = server.mount("/")?;
         let begin = now();
         let (fh, _) = write_file(&server.target(), pool, (&root, "stream"), self.mib, 4)?;
         // With a journal the COMMIT does not wait for the store: its last piece, less than a
         // segment, may wait there for its age.
-        let rest = wait_stored(&server, OBJECT_BYTES)?;
+        let rest = wait_stored(server, OBJECT_BYTES)?;
         let bytes = (self.mib << 20).saturating_sub(rest);
         let wrote = bytes as f64 / f64::from(1 << 20) / (now() - begin).as_secs_f64();
         server.restart()?;
         let read = read_file(&server.target(), pool, &fh, self.mib, 8)?.mib_per_s();
+        self.at_rest(server, &root, "stream")?;
         Ok((wrote, read))
     }
 
