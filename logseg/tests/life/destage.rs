@@ -450,7 +450,7 @@ fn a_damaged_answer_is_asked_again_and_a_rival_fences() {
         let late = opened.log.flush().await.unwrap_err();
         assert!(!matches!(late, LogError::Fenced { .. }), "{late}");
         assert_eq!(opened.log.status().failure, None);
-        store.objects.delete_many(&[rival.clone()]).await.unwrap();
+        store.objects.delete_many(std::slice::from_ref(&rival)).await.unwrap();
         let mut header = SegmentHeader::decode(&bytes[..SEGMENT_HEADER]).unwrap();
         (header.id, header.nonce) = (SegmentId::chain(2, 1), [7; 16]);
         bytes[..SEGMENT_HEADER].copy_from_slice(&header.encode());
@@ -466,7 +466,7 @@ fn a_damaged_answer_is_asked_again_and_a_rival_fences() {
 #[test]
 fn a_wreck_in_the_store_is_replaced_from_the_journal() {
     let harm = [Fault::Truncate, Fault::Corrupt];
-    for (fault, dies) in harm.into_iter().flat_map(|f| [(f.clone(), false), (f, true)]) {
+    for (fault, dies) in harm.into_iter().flat_map(|f| [(f, false), (f, true)]) {
         let disk = disk();
         paused().block_on(async {
             let store = Far::new(&disk);
