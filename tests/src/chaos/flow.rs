@@ -384,6 +384,8 @@ impl Flow {
                 let n = usize::try_from(self.place(at, Some(length)).min(length - 1)).unwrap_or(0);
                 Some(answer.clone().with_body(answer.body.slice(..n)))
             }
+            // A place behind the end is in none of its bytes.
+            Fault::CorruptAnswer { at: At::Byte(n) } if n >= length => None,
             Fault::CorruptAnswer { at } if length > 0 => {
                 let flip = self.place(at, Some(length)).min(length - 1);
                 let body = turned(answer.body.clone(), 0, Some(flip)).0;

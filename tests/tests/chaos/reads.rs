@@ -1,9 +1,14 @@
 //! Harm while a client reads what only the store has.
 
-use esker_tests::chaos::{At, Cut, Fault, Rule, Verb, When};
+use std::time::Duration;
+
+use esker_tests::chaos::{At, Cut, Fault, Rule, Seen, Verb, When};
+use esker_tests::load::Pool;
+use esker_tests::nfsclient::proc::FILE_SYNC;
+use esker_tests::server::until;
 
 use crate::place::Place;
-use crate::work::{Found, Work};
+use crate::work::{Found, IO, Work, connect};
 use crate::writes::whole;
 
 /// Times everything is read, at most, until every rule has done its harm.
@@ -101,4 +106,49 @@ fn a_store_that_always_lies_is_refused_and_never_believed() {
         let found = found(36, &[(always, fault.clone())]);
         assert!(found.refused > 0, "{fault:?}: {found:?}");
     }
+}
+
+/// One segment of which the store gives wrong bytes: its file is answered EIO, the log names object,
+/// offset and owner, and the rest of the volume works.
+#[test]
+fn a_damaged_segment_is_named_and_the_rest_works() {
+    let place = Place::new(37, true, &[]);
+    let server = place.start().unwrap();
+    let root = server.mount("/").unwrap();
+    let (pool, mut c) = (Pool::new(), connect(&server));
+    let mut put = |name: &str, block: u64| {
+        let fh = c.create(&root, name, 0o644).unwrap();
+        place.proxy.forget();
+        let w = c.write(&fh, 0, FILE_SYNC, pool.block(block, 1 << 20)).unwrap();
+        assert!(w.status.ok());
+        let stored = || {
+            let segment = |s: &&Seen| s.path.contains("/seg/") && s.up >= 1 << 20;
+            let put = |s: &&Seen| s.verb == Verb::Put && segment(s);
+            place.proxy.seen().iter().find(put).map(|s| s.path.clone())
+        };
+        (fh, until(Duration::from_secs(60), stored).expect("never stored"))
+    };
+    let (harmed, object) = put("harmed", 1);
+    let (whole, another) = put("whole", 2);
+    assert_ne!(object, another);
+    let inode = c.attr(&harmed).unwrap().fileid;
+    place.stop_without_journal(server);
+    let server = place.start().unwrap();
+    let always = When::verbs(&[Verb::Get]).path(&object);
+    place.proxy.rules(vec![Rule::new(always, Fault::CorruptAnswer { at: At::Byte(2000) })]);
+    let mut c = connect(&server);
+    let read = c.read(&harmed, 0, 1 << 20).unwrap();
+    assert_eq!(read.status, IO, "{:?} of {object}", place.proxy.done());
+    let read = c.read(&whole, 0, 1 << 20).unwrap();
+    assert!(read.status.ok() && read.data == pool.block(2, 1 << 20));
+    assert!(c.create(&root, "new", 0o644).is_ok());
+    let log = server.log_text();
+    let told = log.lines().find(|l| l.contains("damaged") && l.contains("object=seg/"));
+    let told = told.unwrap_or_else(|| panic!("not named: {log}"));
+    assert!(told.contains("offset=") && told.contains("owner"), "{told}");
+    assert!(log.contains(&format!("inode={inode}")), "{log}");
+    place.proxy.calm();
+    let read = c.read(&harmed, 0, 1 << 20).unwrap();
+    assert!(read.status.ok() && read.data == pool.block(1, 1 << 20), "nothing wrong was kept");
+    assert!(server.stop().unwrap().success());
 }

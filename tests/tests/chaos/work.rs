@@ -11,8 +11,8 @@ use swiftclient::seam::sim::SeededDice;
 
 const MIB: usize = 1 << 20;
 /// NFS3ERR_JUKEBOX and NFS3ERR_IO (RFC 1813 §2.6).
-const JUKEBOX: Status = Status(10_008);
-const IO: Status = Status(5);
+pub const JUKEBOX: Status = Status(10_008);
+pub const IO: Status = Status(5);
 /// Tries of a call that is answered JUKEBOX, 100 ms apart.
 const TRIES: usize = 600;
 
@@ -69,7 +69,7 @@ fn patient<T>(
 }
 
 /// A client that waits longer than a server may hold a call whose store does harm.
-fn connect(server: &Esker) -> Client {
+pub fn connect(server: &Esker) -> Client {
     let c = server.root_client().unwrap();
     c.conn.set_timeout(Some(Duration::from_secs(120))).unwrap();
     c
@@ -136,11 +136,13 @@ impl Work {
 
     fn write(&mut self, c: &mut Client, dir: &Fh, name: String, stable: bool) -> Result<(), Fault> {
         self.open = vec![name.clone()];
-        let (_, fh) = patient(&mut self.put_off, || {
+        let before = self.put_off;
+        let (status, fh) = patient(&mut self.put_off, || {
             let how = How::Guarded(Sattr::mode(0o644));
             c.call(&Create { dir, name: name.as_bytes(), how }).map(|made| (made.status, made.fh))
         })?;
-        let fh = fh.unwrap_or_else(|| panic!("CREATE {name}: no handle"));
+        let later = self.put_off - before;
+        let fh = fh.unwrap_or_else(|| panic!("CREATE {name}: {status:?}, put off {later} times"));
         let len = [0, 1, 4096, 70_000, 300_000, MIB, 3 * MIB]
             [usize::try_from(self.dice.below(7)).unwrap()];
         let content = Content { block: self.next, len };

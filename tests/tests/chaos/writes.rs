@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use esker_tests::chaos::{At, Cut, Fault, Rule, Verb, When};
-use esker_tests::server::pause;
+use esker_tests::load::Pool;
+use esker_tests::nfsclient::proc::{FILE_SYNC, UNSTABLE};
+use esker_tests::server::{pause, until};
 
 use crate::place::Place;
-use crate::work::Work;
+use crate::work::{JUKEBOX, Work, connect};
 
 /// Rounds of ten steps, at most, until every rule has done its harm.
 const ROUNDS: usize = 400;
@@ -166,4 +168,56 @@ fn the_store_is_away_for_a_while() {
     place.proxy.away(false);
     server.start_again().unwrap();
     whole(&place, &mut work, server);
+}
+
+/// Away for longer than the journal has room: writes go on into it, then each call that is not yet
+/// committed is put off and nothing else is said; what memory has is read; the process lives; and
+/// when the store is back, what was put off goes through.
+#[test]
+fn the_store_is_away_until_writers_must_wait() {
+    const PIECE: usize = 1 << 20;
+    let more = ["--flush-interval", "200ms", "--dirty-budget", "64MiB"];
+    let place = Place::new(19, true, &more);
+    let server = place.start().unwrap();
+    let root = server.mount("/").unwrap();
+    let (pool, mut c) = (Pool::new(), connect(&server));
+    let warm = c.create(&root, "warm", 0o644).unwrap();
+    assert!(c.write(&warm, 0, FILE_SYNC, pool.block(0, PIECE)).unwrap().status.ok());
+    let fh = c.create(&root, "large", 0o644).unwrap();
+    let budget = server.metrics().unwrap()["esker_destage_budget_bytes"];
+    place.proxy.away(true);
+    let mut taken = 0;
+    let put_off = loop {
+        let at = (taken * PIECE) as u64;
+        let w = c.write(&fh, at, UNSTABLE, pool.block(1 + taken as u64, PIECE)).unwrap();
+        if !w.status.ok() {
+            break w.status;
+        }
+        taken += 1;
+        assert!(taken < 1000, "{budget} bytes of budget, and no end");
+    };
+    assert_eq!(put_off, JUKEBOX);
+    assert!((taken * PIECE) as f64 >= budget / 2.0, "{taken} MiB of {budget}");
+    // What memory has is answered, and sockets go on being read.
+    let mut other = connect(&server);
+    let read = other.read(&warm, 0, PIECE as u32).unwrap();
+    assert!(read.status.ok() && read.data == pool.block(0, PIECE));
+    assert!(other.lookup(&root, "large").unwrap().status.ok());
+    place.proxy.away(false);
+    let again = || {
+        let at = (taken * PIECE) as u64;
+        let w = c.write(&fh, at, FILE_SYNC, pool.block(1 + taken as u64, PIECE)).unwrap();
+        assert!(w.status.ok() || w.status == JUKEBOX, "{:?}", w.status);
+        w.status.ok().then_some(())
+    };
+    until(Duration::from_secs(120), again).expect("put off for ever");
+    place.stop_without_journal(server);
+    let server = place.start().unwrap();
+    let mut c = connect(&server);
+    for n in 0..=taken {
+        let read = c.read(&fh, (n * PIECE) as u64, PIECE as u32).unwrap();
+        assert!(read.status.ok() && read.data == pool.block(1 + n as u64, PIECE), "MiB {n}");
+    }
+    assert!(server.stop().unwrap().success());
+    assert!(place.check().status.success());
 }
