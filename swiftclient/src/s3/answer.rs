@@ -82,6 +82,10 @@ impl Refusal {
             retry_after: self.retry_after,
         };
         match self.code.as_str() {
+            // To a put that is no answer: it is another request's, and ours is still to come.
+            "NoSuchKey" | "NoSuchVersion" if ask.verb == Verb::Put => {
+                return StoreError::Unknown { what, reason: seen };
+            }
             "NoSuchKey" | "NoSuchVersion" => {
                 return StoreError::NotFound { name: ask.name.clone() };
             }

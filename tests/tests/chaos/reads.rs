@@ -90,7 +90,7 @@ fn bytes_are_missing_or_turned_now_and_then() {
 
 #[test]
 fn answers_come_twice_or_to_the_wrong_request() {
-    let rules = [(gets(), Fault::Duplicate), (seldom(), Fault::Shift)];
+    let rules = [(gets(), Fault::Duplicate), (gets(), Fault::Shift)];
     passes(34, &rules);
 }
 

@@ -12,7 +12,11 @@ const STARTS: usize = 5;
 /// Starts under `rules` after a clean stop without the journal, and after a kill with it. Gives how
 /// many starts came up.
 fn comes_up_right(seed: u64, rules: &[(When, Fault)]) -> usize {
-    let place = Place::new(seed, true, &[]);
+    comes_up(seed, rules, &[])
+}
+
+fn comes_up(seed: u64, rules: &[(When, Fault)], more: &[&str]) -> usize {
+    let place = Place::new(seed, true, more);
     place.proxy.remember();
     let mut work = Work::new(seed);
     let mut server = place.start().unwrap();
@@ -91,5 +95,9 @@ fn objects_that_are_said_to_be_absent() {
 #[test]
 fn answers_to_the_wrong_request() {
     let some = || When::default().per_mille(150);
-    comes_up_right(55, &[(some(), Fault::Shift), (some(), Fault::Duplicate)]);
+    let rules = [(some(), Fault::Shift), (some(), Fault::Duplicate)];
+    // Answers that are believed although they are another's would end every one of them; that two
+    // in a row go astray may end one.
+    let more = ["--flush-interval", "200ms", "--store-timeout", "5s"];
+    assert!(comes_up(55, &rules, &more) > STARTS / 2);
 }

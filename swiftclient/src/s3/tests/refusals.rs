@@ -201,3 +201,11 @@ async fn a_put_on_a_connection_that_was_closed_is_sent_again_and_its_own_success
         assert_eq!(bodies, [b"bb", b"bb"]);
     }
 }
+
+/// What a put cannot be answered with is the answer to another request.
+#[tokio::test]
+async fn an_absence_is_no_answer_to_a_put() {
+    let fake = Fake::new(|_| refuse("404 Not Found", "NoSuchKey")).await;
+    let put = fake.store().put_new(&name("k"), vec![Bytes::from_static(b"x")]).await;
+    assert_eq!(kind(put).0, ErrorKind::Unknown);
+}
