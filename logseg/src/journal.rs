@@ -97,7 +97,8 @@ impl Journal {
         journal.sweep()?;
         let bytes = JournalIdentity { volume: *volume, journal: uuid }.encode();
         journal.publish(IDENTITY, &bytes, env)?;
-        Ok(journal)
+        // Another opener may have made it meanwhile: what it put there counts, for us too.
+        Ok(Self::find(disk, dir, volume)?.unwrap_or(journal))
     }
 
     /// Writes a small file under a temporary name, syncs it, links it to its name, syncs the

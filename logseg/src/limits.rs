@@ -18,6 +18,9 @@ pub const ZERO_AHEAD_BYTES: u64 = 256 << 10;
 pub const WRITEOUT_BYTES: u64 = 4 << 20;
 /// Side ids reserved by one chain record (R7).
 pub const SIDE_IDS_RESERVED: u32 = 64;
+/// Side ids that a writer may have reserved by records which went with an abandoned journal: its
+/// dirty budget holds no more checkpoints than that many segments make.
+pub const SIDE_IDS_LOST: u32 = 4 * SIDE_IDS_RESERVED;
 /// Segments read ahead in recovery (R20).
 pub const REPLAY_READ_AHEAD: usize = 32;
 /// Ids beyond the oldest unstored that may be stored or in flight (R19).

@@ -38,7 +38,7 @@ struct Home {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     /// Held until dropped.
-    _ours: Arc<dyn DiskFile>,
+    ours: Arc<dyn DiskFile>,
     /// Released files of dead servers: held meanwhile, unlinked when our epoch is known.
     dead: Vec<(PathBuf, Arc<dyn DiskFile>)>,
     /// Files whose holder was overruled.
@@ -75,7 +75,18 @@ impl Locks {
         self.homes.iter().any(|h| h.any_overruled)
     }
 
+    /// Whether they are ours still, while the volume is being opened.
+    ///
+    /// Errors: `Fenced` naming the opener who has overruled us.
+    pub(crate) fn still_ours(&self) -> Result<(), LogError> {
+        self.homes.iter().try_for_each(|home| home.still_ours(&home.dir.join(NEW)))
+    }
+
     /// Gives our files the name of the epoch, and removes or sets aside the older ones.
+    ///
+    /// Errors: `Fenced` where another opener has overruled us meanwhile: it did not see a lock of
+    /// our epoch, so that it will not look for our marks in the journal either (R5), and we may
+    /// acknowledge nothing.
     pub(crate) fn settle(&mut self, epoch: u32, env: &Env) -> Result<(), LogError> {
         for home in &mut self.homes {
             home.settle(epoch, env)?;
@@ -121,11 +132,13 @@ impl Home {
             }
         }
         let (dir, disk) = (dir.to_owned(), disk.clone());
-        Ok(Self { dir, disk, _ours: ours, dead, overruled, any_overruled })
+        Ok(Self { dir, disk, ours, dead, overruled, any_overruled })
     }
 
     fn settle(&mut self, epoch: u32, env: &Env) -> Result<(), LogError> {
         let failed = |e| journal_error("settle", &self.dir, e);
+        let (new, name) = (self.dir.join(NEW), self.dir.join(format!("{epoch:08x}")));
+        self.still_ours(&new)?;
         for path in self.overruled.drain(..) {
             let aside = self.dir.join(format!("{SUPERSEDED}{:016x}", env.random_u64()));
             self.disk.rename(&path, &aside).map_err(failed)?;
@@ -133,8 +146,30 @@ impl Home {
         for (path, _held) in self.dead.drain(..) {
             gone(self.disk.unlink(&path)).map_err(failed)?;
         }
-        let name = self.dir.join(format!("{epoch:08x}"));
-        self.disk.rename(&self.dir.join(NEW), &name).map_err(failed)
+        self.disk.rename(&new, &name).map_err(failed)?;
+        if let Err(overruled) = self.still_ours(&name) {
+            // Between the look and the rename: give the file back.
+            gone(self.disk.rename(&name, &new)).map_err(failed)?;
+            return Err(overruled);
+        }
+        Ok(())
+    }
+
+    /// Whether `path` is the file that we hold.
+    fn still_ours(&self, path: &Path) -> Result<(), LogError> {
+        let failed = |e| journal_error("look at", path, e);
+        let ours = self.ours.identity().map_err(failed)?;
+        match self.disk.identity(path) {
+            Ok(there) if there == ours => Ok(()),
+            Ok(_) => {
+                let holder = self.disk.open_read(path).map(|file| holder_of(&*file));
+                Err(LogError::Fenced { holder: holder.unwrap_or_else(|_| "another opener".into()) })
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(LogError::Fenced { holder: "an opener that has ended".into() })
+            }
+            Err(e) => Err(failed(e)),
+        }
     }
 }
 

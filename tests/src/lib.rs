@@ -9,3 +9,4 @@ pub mod model;
 pub mod nfsclient;
 pub mod ordeal;
 pub mod server;
+pub mod walk;

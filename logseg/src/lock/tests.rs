@@ -46,3 +46,18 @@ fn an_overruled_holder_does_not_stand_in_the_way_of_the_next_start() {
     assert!(!third.overruled());
     drop(stopped);
 }
+
+#[test]
+fn an_opener_that_was_overruled_gives_way_and_leaves_the_others_lock_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut slow = take(dir.path(), "slow", false).unwrap();
+    let mut quick = take(dir.path(), "quick", true).unwrap();
+    // It overruled nobody who serves: it will look for no marks of the slow one's epoch.
+    match slow.settle(3, &Env::real()) {
+        Err(LogError::Fenced { holder }) => assert_eq!(holder, "quick"),
+        other => panic!("{other:?}"),
+    }
+    quick.settle(4, &Env::real()).unwrap();
+    drop(slow);
+    assert!(refusal(take(dir.path(), "third", false)).contains("quick"));
+}

@@ -5,7 +5,7 @@ use swiftclient::{StoreError, disk::DiskFile};
 
 use super::{Backlog, OpenTail, Owner, Recovery, Replayed, plain::read_epoch};
 use crate::{
-    LogError, REPLAY_READ_AHEAD, SegmentId, Seq,
+    LogError, REPLAY_READ_AHEAD, SIDE_IDS_LOST, SegmentId, Seq,
     again::good,
     crypto::SegmentCipher,
     error::journal_error,
@@ -74,8 +74,13 @@ impl Recovery {
             Err(e) => return Err(e),
         };
         if damaged.is_some() || self.owns_journal(id).await? {
-            match self.in_journal(id)? {
-                InJournal::Absent => {}
+            let there = self.in_journal(id)?;
+            match self.unless_void(id, there)? {
+                InJournal::Absent => {
+                    if let Some(damaged) = damaged {
+                        return Err(damaged);
+                    }
+                }
                 InJournal::Vanished => {
                     // Look again, in the store first.
                     self.files = self.journal.as_ref().map_or(Ok(Vec::new()), Journal::segments)?;
@@ -90,6 +95,10 @@ impl Recovery {
                     return Ok(());
                 }
                 InJournal::Open(found, scanned, bytes) => {
+                    if let Some(locks) = &self.locks {
+                        // Whoever has overruled us closes this segment, and stores what follows.
+                        locks.still_ours()?;
+                    }
                     self.refuse_damage(id, scanned.end).await?;
                     if let Tail::Torn(fault) = &scanned.tail {
                         tracing::warn!(
@@ -115,6 +124,9 @@ impl Recovery {
             });
         }
         self.refuse_claims(id, 0)?;
+        if self.config.abandon_journal {
+            self.side_marks_lost(id.epoch());
+        }
         self.end = Some(id);
         Ok(())
     }
@@ -196,16 +208,32 @@ impl Recovery {
 
     fn ended_by(&mut self, id: SegmentId, seal: &Seal) -> Result<(), LogError> {
         self.ended.push((id.epoch(), id.counter()));
+        if seal.abandon_journal {
+            self.side_marks_lost(id.epoch());
+        }
         self.owner = Some(Owner { journal: seal.journal, holder: seal.holder.clone() });
         self.closed = false;
         self.at = SegmentId::chain(id.epoch() + 1, 0);
         self.enter_epoch()
     }
 
+    /// R7, R8: with the journal of `epoch` the records were given up that reserve its last side
+    /// ids: what it stored under them is to be found all the same.
+    pub(super) fn side_marks_lost(&mut self, epoch: u32) {
+        let known = self.side_marks.iter().filter(|(of, _)| *of == epoch).map(|(_, mark)| *mark);
+        let mark = known.max().unwrap_or(0) + SIDE_IDS_LOST;
+        self.side_marks.push((epoch, mark));
+    }
+
     /// R5: where somebody's lock was overruled, the mark that makes a stale writer acknowledge
     /// nothing more stands before its files are looked at.
     pub(super) fn enter_epoch(&mut self) -> Result<(), LogError> {
         let Some(journal) = &self.journal else { return Ok(()) };
+        if let Some(locks) = &self.locks {
+            // Who has overruled us serves, perhaps, the epoch that we are entering. A seal of ours
+            // in the store would end it and its writer would not hear of it in the journal.
+            locks.still_ours()?;
+        }
         if self.locks.as_ref().is_some_and(crate::lock::Locks::overruled) {
             let config = &self.config;
             journal.seal_epoch(self.at.epoch(), &config.holder, &config.env)?;
@@ -348,6 +376,29 @@ impl Recovery {
             (Some((found, scanned, bytes)), None) => Ok(InJournal::Open(found, scanned, bytes)),
             (None, None) => Ok(InJournal::Absent),
         }
+    }
+
+    /// A writer that was overruled may write on behind the tail that its taker has closed, until it
+    /// sees the taker's mark: of that it acknowledged nothing, and to who comes next it is absent
+    /// (R4: never grafted), also where the taker died before its seal stood.
+    fn unless_void(&self, id: SegmentId, there: InJournal) -> Result<InJournal, LogError> {
+        let (InJournal::Whole(found, scanned, _) | InJournal::Open(found, scanned, _)) = &there
+        else {
+            return Ok(there);
+        };
+        let Some(journal) = &self.journal else { return Ok(there) };
+        let follows = self.last.is_none_or(|last| scanned.header.first_seq == Seq(last.0 + 1));
+        let mark = journal.sealed_path(id.epoch());
+        let looked = journal.disk.exists(&mark);
+        if follows || !looked.map_err(|e| journal_error("look at", &mark, e))? {
+            return Ok(there);
+        }
+        tracing::warn!(
+            segment = %found.id, first = scanned.header.first_seq.0,
+            "void: written after the volume was taken over"
+        );
+        self.homes.0.lock().remove(&id);
+        Ok(InJournal::Absent)
     }
 
     fn belongs(&self, id: SegmentId, header: &SegmentHeader) -> bool {
