@@ -180,7 +180,7 @@ impl Stores {
     /// Writes as much as gives a volume its whole ballast, which is made once in its life.
     fn in_use(&self, server: &mut Esker, pool: &Pool) -> Result<(), LoadError> {
         let root = server.mount("/")?;
-        let mib = logseg::BALLAST_BYTES * logseg::BALLAST_SHARE >> 20;
+        let mib = (logseg::BALLAST_BYTES * logseg::BALLAST_SHARE) >> 20;
         write_file(&server.target(), pool, (&root, "first"), mib, 4)?;
         self.at_rest(server, &root, "first")
     }
