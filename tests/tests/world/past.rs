@@ -10,7 +10,7 @@
 //! 1. What was acknowledged lies on one path, whoever acknowledged it (I7).
 //! 2. What a server finds lies at or behind the last of it (I2, I3).
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use esker_tests::{
     model::Model,
@@ -32,6 +32,14 @@ pub struct Found {
     pub lost: usize,
 }
 
+/// What was acknowledged when a server began to open.
+#[derive(Clone, Copy)]
+pub struct Since {
+    node: usize,
+    /// Journals given up with what was acknowledged, until then.
+    breaks: usize,
+}
+
 /// See above.
 pub struct Past {
     nodes: Vec<Node>,
@@ -39,22 +47,35 @@ pub struct Past {
     acknowledged: usize,
     /// The newest state of all; only for telling.
     newest: usize,
-    /// An operator has given up a journal: what was acknowledged from it may be lost, once.
-    pub given_up: bool,
+    /// Servers that were told to give up a journal, and may have done so or do so yet: who opens
+    /// meanwhile, one of them or another, may find any state that ever was.
+    given_up: BTreeSet<String>,
+    /// How often a server opened meanwhile: the line goes on from where it stands.
+    breaks: usize,
 }
 
 impl Past {
     pub fn new(model: Model) -> Self {
         let nodes = vec![Node { parent: 0, depth: 0, model: Rc::new(model) }];
-        Self { nodes, acknowledged: 0, newest: 0, given_up: false }
+        Self { nodes, acknowledged: 0, newest: 0, given_up: BTreeSet::new(), breaks: 0 }
     }
 
     pub fn model(&self, node: usize) -> Rc<Model> {
         self.nodes[node].model.clone()
     }
 
-    pub fn acknowledged(&self) -> usize {
-        self.acknowledged
+    pub fn since(&self) -> Since {
+        Since { node: self.acknowledged, breaks: self.breaks }
+    }
+
+    /// The operator's word to the server of this name.
+    pub fn gives_up(&mut self, name: &str) {
+        self.given_up.insert(name.to_owned());
+    }
+
+    /// Those of whom `over` is true give nothing up any more.
+    pub fn settled(&mut self, over: impl Fn(&str) -> bool) {
+        self.given_up.retain(|name| !over(name));
     }
 
     pub fn add(&mut self, parent: usize, model: Rc<Model>) -> usize {
@@ -89,14 +110,14 @@ impl Past {
     pub fn found(
         &mut self,
         tree: &Tree,
-        since: usize,
+        since: Since,
         fencing: bool,
         overruled: bool,
     ) -> Result<Found, String> {
         let same = |n: &usize| shown_by_model(&self.nodes[*n].model) == *tree;
-        let loose = self.given_up;
+        let loose = !self.given_up.is_empty();
         let may = |n: &usize| {
-            let after = self.leads_to(since, *n);
+            let after = since.breaks != self.breaks || self.leads_to(since.node, *n);
             let in_line =
                 self.leads_to(self.acknowledged, *n) || self.leads_to(*n, self.acknowledged);
             loose || after && (in_line || overruled)
@@ -105,12 +126,13 @@ impl Past {
         // Of equal trees the one farthest along what was acknowledged.
         allowed.sort_by_key(|n| (self.leads_to(self.acknowledged, *n), self.nodes[*n].depth));
         let Some(at) = allowed.iter().rev().copied().find(|n| same(n)) else {
-            let wanted = shown_by_model(&self.nodes[since].model);
+            let wanted = shown_by_model(&self.nodes[since.node].model);
             let stands =
                 (0..self.nodes.len()).filter(same).map(|n| n.to_string()).collect::<Vec<_>>();
             return Err(format!(
-                "what was found is no state behind {since}, the last acknowledged; from that it \
-                 differs so: {}; states that look like it: [{}]",
+                "what was found is no state behind {}, the last acknowledged; from that it differs so: \
+                 {}; states that look like it: [{}]",
+                since.node,
                 difference(tree, &wanted),
                 stands.join(" ")
             ));
@@ -118,7 +140,7 @@ impl Past {
         let lost = self.nodes[self.newest].depth.saturating_sub(self.nodes[at].depth);
         let node = self.add(at, self.model(at));
         if loose {
-            self.given_up = false;
+            self.breaks += 1;
             self.acknowledged = node;
         } else if fencing && self.leads_to(self.acknowledged, node) {
             // It has shown it, and nobody else may go on from anywhere before.

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    past::Past,
+    past::{Past, Since},
     server::{BESIDE, House, ROOT, Word, live, look, open, work},
     story::Story,
     weather::{Being, Forecast, LATEST, Nature, Sky},
@@ -192,7 +192,7 @@ impl World {
         &self,
         being: &Being,
         tree: &Tree,
-        since: usize,
+        since: Since,
         overruled: bool,
     ) -> Option<usize> {
         if self.excused.borrow().contains(&being.name) {
@@ -201,6 +201,10 @@ impl World {
         let found = self.past.borrow_mut().found(tree, since, !self.kind.plain(), overruled);
         match found {
             Ok(found) => {
+                // What a dead one had sent and not yet landed finds the place taken.
+                let beings = self.beings.borrow();
+                let lives = |name: &str| beings.iter().any(|(b, _)| b.name == name && !b.is_dead());
+                self.past.borrow_mut().settled(|name| name == being.name || !lives(name));
                 let (node, lost) = (found.node, found.lost);
                 self.story.tell(|| format!("{} opened: state {node}", being.name));
                 self.did(|deeds| {
@@ -228,9 +232,9 @@ impl World {
     }
 
     /// The operator's word: what is only in the journals of other machines may be lost.
-    pub fn give_up_journals_but(&self, machine: usize) {
-        self.excuse_others(machine);
-        self.past.borrow_mut().given_up = true;
+    pub fn gives_up_other_journals(&self, being: &Being) {
+        self.excuse_others(being.machine);
+        self.past.borrow_mut().gives_up(&being.name);
     }
 
     /// Who writes to another machine's journal may acknowledge what will be lost.
@@ -365,7 +369,7 @@ async fn pause(dice: &SeededDice) {
 /// A life that nothing disturbs: whoever holds the volume is overruled, all is compared, and it
 /// goes on.
 async fn last_look(world: &Rc<World>, dice: &SeededDice, first: bool) -> Result<House, String> {
-    let since = world.past.borrow().acknowledged();
+    let since = world.past.borrow().since();
     let mut errors = Vec::new();
     for trial in 0..LAST_TRIALS {
         let number = world.begun.get();

@@ -175,12 +175,12 @@ pub async fn work(
 
 /// One life, until it ends by itself.
 pub async fn live(world: Rc<World>, being: Arc<Being>, dice: SeededDice, word: Word) {
-    let since = world.past.borrow().acknowledged();
+    let since = world.past.borrow().since();
     let lied = world.lies();
     let openings = world.openings.get();
     world.story.tell(|| format!("{} starts on machine {}, {word:?}", being.name, being.machine));
     if word.abandon_journal {
-        world.give_up_journals_but(being.machine);
+        world.gives_up_other_journals(&being);
     }
     let opened = open(&world, &being, &dice, word).await;
     being.gate().await;
