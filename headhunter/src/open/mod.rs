@@ -127,6 +127,9 @@ impl Index {
                 Err(LogError::Store(error)) if error.is_not_found() => {
                     Recovery::checkpoints(&config.log).await? != found.names
                 }
+                Err(LogError::Corrupt { .. }) => {
+                    Recovery::checkpoints(&config.log).await? != found.names
+                }
                 _ => false,
             };
             if overtaken {

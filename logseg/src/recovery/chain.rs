@@ -10,12 +10,16 @@ use crate::{
     crypto::SegmentCipher,
     error::journal_error,
     format::{
-        ChainObject, FormatError, Kind, ScanError, Scanned, Seal, SegmentHeader, Tail,
-        chain_object, open_body, scan, scan_sealed, segment_name,
+        ChainName, ChainObject, FormatError, Kind, ScanError, Scanned, Seal, SegmentHeader, Tail,
+        chain_object, open_body, parse_name, scan, scan_sealed, segment_name,
     },
     journal::{Found, Journal},
 };
 
+/// Names asked for in one listing.
+const PAGE: usize = 1_000;
+/// Read of what stands behind the end, bytes: a header, or a whole seal.
+const BEGIN_BYTES: u64 = 64 << 10;
 /// Read ahead of each segment, bytes: most segments of durability `store` are no longer.
 const AHEAD_BYTES: u64 = 256 << 10;
 
@@ -124,6 +128,22 @@ impl Recovery {
             });
         }
         self.refuse_claims(id, 0)?;
+        if let Some(later) = self.goes_on_behind(id).await? {
+            // Another opener may have ended the epoch here meanwhile, or the last put landed.
+            match self.config.store.head(&segment_name(id)).await {
+                Ok(_) => return Ok(()),
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e.into()),
+            }
+            return Err(LogError::Corrupt {
+                segment: id,
+                offset: 0,
+                reason: format!(
+                    "missing, though {later} shows that it was stored: checkpoints or segments \
+                     were lost. `esker rebuild` looks for a root in the log"
+                ),
+            });
+        }
         if self.config.abandon_journal {
             self.side_marks_lost(id.epoch());
         }
@@ -149,6 +169,40 @@ impl Recovery {
             Ok(_) => damaged(format!("cut off, though {} is stored", after(id))),
             Err(e) if e.is_not_found() => Ok(()),
             Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A later object of the epoch of `id` which shows that `id` was stored: a seal, which stands only
+    /// where the chain below it was whole, or a segment whose header says so (R3). Others may stand
+    /// there: they were put beside it and never acknowledged (R19).
+    async fn goes_on_behind(&self, id: SegmentId) -> Result<Option<SegmentId>, LogError> {
+        let (store, mut last) = (&self.config.store, segment_name(id));
+        let prefix = format!("seg/{:08x}/", id.epoch());
+        loop {
+            let page = store.list(&prefix, Some(last.as_str()), PAGE).await?;
+            for name in &page {
+                let Some(ChainName::Segment(later)) = parse_name(name.as_str()) else { continue };
+                let begin = match store.get(name, 0..BEGIN_BYTES).await {
+                    Err(e) if e.is_not_found() => continue,
+                    other => other?,
+                };
+                let shows = match chain_object(&begin) {
+                    Ok(ChainObject::Seal(seal)) => seal.at == later,
+                    Ok(ChainObject::Segment(header)) => {
+                        let ours = header.id == later && header.volume == self.header.uuid;
+                        ours && header.stored_through > id
+                    }
+                    // Damage proves nothing.
+                    Err(_) => false,
+                };
+                if shows {
+                    return Ok(Some(later));
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(name) => last = name,
+                None => return Ok(None),
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use swiftclient::{
 
 use crate::{
     crash::{paused, simulated},
-    world::{commit, numbers, open, payload},
+    world::{commit, numbers, objects, open, payload},
 };
 
 const EIO: i32 = 5;
@@ -82,13 +82,7 @@ fn what_no_journal_file_takes_is_stored_and_a_journal_that_works_again_is_used_a
     let memory = Memory::new();
     let stored = |memory: &Memory| {
         let memory = memory.clone();
-        async move {
-            crate::world::objects(&memory)
-                .await
-                .iter()
-                .filter(|n| n.starts_with("seg/00000002"))
-                .count()
-        }
+        async move { objects(&memory).await.iter().filter(|n| n.starts_with("seg/00000002")).count() }
     };
     paused().block_on(async {
         let config = networked(&disk, &Env::simulated(1), Arc::new(memory.clone()));
@@ -344,6 +338,39 @@ fn a_segment_missing_below_the_stored_mark_stops_the_mount() {
     });
 }
 
+/// Nothing but the log itself shows that a segment is lost: a later one that was begun when it had
+/// been stored.
+#[test]
+fn a_segment_missing_under_a_later_ones_claim_stops_the_mount() {
+    for gone in [3, 1] {
+        let disk = disk();
+        paused().block_on(async {
+            let config = simulated(&disk, &Env::simulated(1)).unwrap();
+            let mut opened = open(&config, SEGMENT).await.unwrap();
+            for n in 1..=60 {
+                let (seq, _) = commit(&mut opened.writer, n, 6_000).unwrap();
+                opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let next = opened.writer.roll().unwrap();
+            opened.log.stored(next).await.unwrap();
+            assert!(next > SegmentId::chain(2, gone + 1), "{next}");
+            drop(opened);
+            let lost = ObjectName::new(format!("seg/00000002/{gone:08x}")).unwrap();
+            config.store.delete_many(&[lost]).await.unwrap().remove(0).unwrap();
+            let before = objects(&*config.store).await;
+            match open(&config, SEGMENT).await {
+                Err(LogError::Corrupt { segment, reason, .. }) => {
+                    assert_eq!(segment, SegmentId::chain(2, gone));
+                    assert!(reason.contains("shows that it was stored"), "{reason}");
+                }
+                other => panic!("{gone}: {:?}", other.err()),
+            }
+            assert_eq!(objects(&*config.store).await, before, "nothing is sealed");
+        });
+    }
+}
+
 #[test]
 fn a_full_disk_is_said_before_anything_is_appended_and_the_reserve_carries_what_was_admitted() {
     let disk = disk();
@@ -437,8 +464,8 @@ fn thirty_two_waiters_share_one_fdatasync_and_a_thousand_small_files_five_object
         }
         let next = opened.writer.roll().unwrap();
         opened.log.stored(next).await.unwrap();
-        let objects = crate::world::objects(&*config.store).await;
-        let segments = objects.iter().filter(|o| o.starts_with("seg/00000002")).count();
+        let there = objects(&*config.store).await;
+        let segments = there.iter().filter(|o| o.starts_with("seg/00000002")).count();
         assert!(segments <= 5, "{segments} objects for {n} files");
         assert_eq!(opened.log.status().puts, segments as u64, "one put per object");
     });
