@@ -97,11 +97,41 @@ struct Inner {
 /// Most bytes that a try is given time for: a read of "all there is" names no length.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Length and CRC-32C of what was put.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What was put, as far as it is still known.
+///
+/// A checksum alone does not tell a rival's object from ours: everything that ends with the CRC-32C of
+/// all its other bytes has, as a whole, the same CRC-32C as all else of that shape (the residue of the
+/// polynomial). Seals and checkpoints are such objects, so what was put from memory is compared byte
+/// by byte. Files and streams are segments, which end otherwise.
 struct Print {
     len: u64,
     crc32c: u32,
+    bytes: Option<Vec<Bytes>>,
+}
+
+impl Print {
+    /// True where `len` bytes with this checksum may be what was put, and no bytes need be seen.
+    fn settles(&self, crc32c: u32) -> bool {
+        self.bytes.is_none() || crc32c != self.crc32c
+    }
+
+    /// True where `piece` is what was put at `at`, as far as bytes are known.
+    fn has(&self, mut at: u64, mut piece: &[u8]) -> bool {
+        for ours in self.bytes.iter().flatten() {
+            let len = ours.len() as u64;
+            if at >= len {
+                at -= len;
+                continue;
+            }
+            let from = usize::try_from(at).unwrap_or(usize::MAX);
+            let n = (ours.len() - from).min(piece.len());
+            if ours[from..from + n] != piece[..n] {
+                return false;
+            }
+            (at, piece) = (0, &piece[n..]);
+        }
+        true
+    }
 }
 
 /// What reading back showed.
@@ -226,8 +256,8 @@ impl Inner {
             return Ok(Found::Foreign);
         }
         let crc32c = match info.crc32c {
-            Some(crc32c) => crc32c,
-            None => {
+            Some(crc32c) if put.settles(crc32c) => crc32c,
+            _ => {
                 let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
                 let mut at = 0;
                 while at < info.len {
@@ -235,7 +265,7 @@ impl Inner {
                     let get = || self.store.get(name, range.clone());
                     let what = (Verb::Get, name.as_str(), range.end - range.start);
                     let piece = self.repeat(patience, what, get).await?;
-                    if piece.is_empty() {
+                    if piece.is_empty() || !put.has(at, &piece) {
                         return Ok(Found::Foreign);
                     }
                     digest.update(&piece);
@@ -304,7 +334,8 @@ fn print_of(pieces: &[Bytes]) -> Print {
     for piece in pieces {
         digest.update(piece);
     }
-    Print { len: pieces.iter().map(|p| p.len() as u64).sum(), crc32c: finished(&digest) }
+    let len = pieces.iter().map(|p| p.len() as u64).sum();
+    Print { len, crc32c: finished(&digest), bytes: Some(pieces.to_vec()) }
 }
 
 impl Retrying {
@@ -368,7 +399,7 @@ impl ObjectStore for Retrying {
                     digest.update(&piece);
                     Ok(())
                 })?;
-                Ok(Print { len, crc32c: finished(&digest) })
+                Ok(Print { len, crc32c: finished(&digest), bytes: None })
             };
             let call = || inner.store.put_file(name, file, len);
             inner.put((Verb::PutFile, name, len), print, call).await
@@ -469,7 +500,7 @@ impl ObjectWriter for Writer {
                 Err(e @ StoreError::Unknown { .. }) => e,
                 settled => return settled,
             };
-            let put = Print { len, crc32c: finished(&digest) };
+            let put = Print { len, crc32c: finished(&digest), bytes: None };
             match inner.read_back(&mut inner.patience(), &name, put).await {
                 Ok(Found::Ours) => Ok(()),
                 Ok(Found::Foreign) => Err(StoreError::Exists { name: name.to_string() }),

@@ -115,6 +115,17 @@ async fn a_damaged_checkpoint_is_stepped_over() {
     }
 }
 
+/// Opens once the tasks of the index before have let the volume go.
+async fn open_when_free(config: &IndexConfig) -> Index {
+    loop {
+        match open(config).await {
+            Ok(index) => return index,
+            Err(LogError::Refused(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Writers work on while the volume is closed: each commit that was given a seq is there
 /// afterwards, and what came too late got an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -126,7 +137,7 @@ async fn a_close_under_load_keeps_every_commit() {
     config.log.inline_only = false;
     config.checkpoint_every = std::time::Duration::from_millis(5);
     for _ in 0..2 {
-        let index = open(&config).await.unwrap();
+        let index = open_when_free(&config).await;
         let done: Arc<[AtomicU64; 4]> = Arc::default();
         let writers: Vec<_> = (0..4u64)
             .map(|w| {
@@ -169,13 +180,7 @@ async fn a_close_under_load_keeps_every_commit() {
             writer.await.unwrap();
         }
         drop(index);
-        let index = loop {
-            match open(&config).await {
-                Ok(index) => break index,
-                Err(LogError::Refused(_)) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        };
+        let index = open_when_free(&config).await;
         for w in 0..4u64 {
             let wanted = done[w as usize].load(Ordering::Relaxed);
             let found = loop {

@@ -12,8 +12,9 @@
 //! stands at the end that it names. So one of the two sees the other. Where it is the opener, what it
 //! has begun is void: it replays the segment and begins one epoch further, the end one id later.
 //!
-//! Of openers that begin one epoch at the same time the last one's object stands; so each looks at it
-//! again after a pause, and only then uses the names of the epoch.
+//! Of openers that begin one epoch at the same time the last one's object stands; so each looks that
+//! nothing is there right before it puts its own, and at it again after a pause, and only then uses
+//! the names of the epoch.
 //!
 //! This relies on the store's showing a new object to all who ask for it by name afterwards, and on
 //! no put of a small object taking longer than that pause: on a plain store being the only server
@@ -168,6 +169,11 @@ impl Recovery {
         let Some(epochs) = &mut self.epochs else { return Ok(None) };
         let epoch = epochs.newest + 1;
         let name = epoch_name(epoch);
+        // It was absent when the epochs were read. Another may have begun it since, and looked at it
+        // after its pause: it would never hear that a put of ours has replaced it.
+        if let Some(there) = read_epoch(&*store, epoch).await? {
+            return Err(LogError::Fenced { holder: there.holder });
+        }
         let error = match store.put_new(&name, vec![Bytes::from(seal.encode())]).await {
             Ok(()) => None,
             Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => Some(e),

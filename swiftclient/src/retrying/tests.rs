@@ -92,8 +92,8 @@ async fn a_lost_reply_is_settled_by_reading_back() {
     let bed = bed();
     bed.faulty.add(Rule::nth(0, Fault::LoseReply).of(Verb::Put));
     bed.store.put_new(&name("a"), body("mine")).await.unwrap();
-    // The put, the head; not a second put.
-    assert_eq!(bed.faulty.calls(), 2);
+    // The put, the head, the bytes; not a second put.
+    assert_eq!(bed.faulty.calls(), 3);
     bed.faulty.add(Rule::nth(0, Fault::LoseReply).of(Verb::FinishStream));
     let stream = name("s");
     let mut writer = bed.store.put_stream(&stream).await.unwrap();
@@ -111,13 +111,49 @@ async fn an_unknown_put_that_did_nothing_is_put_again() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_put_of_a_rivals_name_is_exists() {
-    // Of equal length: only the checksum tells them apart.
+    // Of equal length, and not.
     for rival in ["them", "other length"] {
         let bed = bed();
         bed.memory.put_new(&name("a"), body(rival)).await.unwrap();
         bed.faulty.add(Rule::nth(0, UNKNOWN).of(Verb::Put));
         let e = bed.store.put_new(&name("a"), body("mine")).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Exists);
+    }
+}
+
+/// Every object that ends with the CRC-32C of the rest has one and the same CRC-32C: two seals of
+/// equal length, of which each opener took the other's for its own.
+#[tokio::test(start_paused = true)]
+async fn a_rivals_object_of_the_same_checksum_is_exists() {
+    let sealed = |who: &[u8]| [who, &crc_fast::crc32_iscsi(who).to_le_bytes()].concat();
+    let (ours, theirs) = (sealed(b"begun by us  "), sealed(b"begun by them"));
+    assert_eq!(crc_fast::crc32_iscsi(&ours), crc_fast::crc32_iscsi(&theirs));
+    for whole in [true, false] {
+        let bed = bed();
+        bed.memory.put_new(&name("a"), vec![theirs.clone().into()]).await.unwrap();
+        bed.faulty.add(Rule::nth(0, UNKNOWN).of(Verb::Put));
+        let (head, tail) = ours.split_at(if whole { ours.len() } else { 7 });
+        let pieces: Vec<Bytes> = vec![head.to_vec().into(), tail.to_vec().into()];
+        let e = bed.store.put_new(&name("a"), pieces.clone()).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Exists);
+        // And what is ours, in whatever pieces it went, is known again.
+        bed.faulty.add(Rule::nth(0, Fault::LoseReply).of(Verb::Put).at("b"));
+        bed.store.put_new(&name("b"), pieces).await.unwrap();
+    }
+}
+
+/// Read back in other pieces than it was put in.
+#[test]
+fn what_was_put_is_found_at_any_place() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let put = print_of(&[bytes[..3].to_vec().into(), Bytes::new(), bytes[3..].to_vec().into()]);
+    for at in 0..256 {
+        for end in at..=256 {
+            assert!(put.has(at as u64, &bytes[at..end]));
+        }
+        let mut other = bytes[at..].to_vec();
+        *other.last_mut().unwrap() ^= 1;
+        assert!(!put.has(at as u64, &other), "{at}");
     }
 }
 

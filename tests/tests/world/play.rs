@@ -194,11 +194,13 @@ impl World {
         tree: &Tree,
         since: Since,
         overruled: bool,
+        newest: bool,
     ) -> Option<usize> {
         if self.excused.borrow().contains(&being.name) {
             return None;
         }
-        let found = self.past.borrow_mut().found(tree, since, !self.kind.plain(), overruled);
+        let found =
+            self.past.borrow_mut().found(tree, since, newest && !self.kind.plain(), overruled);
         match found {
             Ok(found) => {
                 // What a dead one had sent and not yet landed finds the place taken.
@@ -390,7 +392,7 @@ async fn last_look(world: &Rc<World>, dice: &SeededDice, first: bool) -> Result<
             }
         };
         let tree = look(&volume).await.ok_or("the tree cannot be read in fine weather")?;
-        let Some(node) = world.found(&being, &tree, since, false) else { break };
+        let Some(node) = world.found(&being, &tree, since, false, true) else { break };
         being.has_opened();
         let done = tokio::spawn(std::future::pending());
         world.beings.borrow_mut().push((being, done));

@@ -188,7 +188,8 @@ pub async fn live(world: Rc<World>, being: Arc<Being>, dice: SeededDice, word: W
         Ok(opened) => opened,
         Err(error) => return world.not_opened(&being, &error, lied),
     };
-    world.openings.set(world.openings.get() + 1);
+    let number = world.openings.get() + 1;
+    world.openings.set(number);
     if word.abandon_journal {
         // Also of who came while this one was opening.
         world.excuse_others(being.machine);
@@ -199,7 +200,11 @@ pub async fn live(world: Rc<World>, being: Arc<Being>, dice: SeededDice, word: W
     };
     being.gate().await;
     let overruled = world.kind.plain() && world.begun.get() > openings + 1;
-    let Some(node) = world.found(&being, &tree, since, overruled) else { return being.kill() };
+    // While it looked, the next one has opened: what it shows binds nobody.
+    let newest = world.openings.get() == number;
+    let Some(node) = world.found(&being, &tree, since, overruled, newest) else {
+        return being.kill();
+    };
     being.has_opened();
     let seq = index.last_seq();
     let mut house = House { volume, index, node, seq };
