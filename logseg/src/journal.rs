@@ -259,3 +259,6 @@ pub(crate) fn parse_segment(name: &str) -> Option<Found> {
     let generation = generation.parse().ok()?;
     Some(Found { id: SegmentId::chain(epoch, counter), generation })
 }
+
+#[cfg(test)]
+mod tests;

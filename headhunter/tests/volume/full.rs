@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use headhunter::{Abort, Intent, LogError, RequestTag, SyncMode};
+use headhunter::{Abort, Index, IndexConfig, Intent, LogError, RequestTag, SyncMode};
 use swiftclient::{
     disk::{Disk, OsDisk, SimDisk},
     seam::Env,
