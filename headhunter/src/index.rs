@@ -272,7 +272,6 @@ impl Index {
             if let Some(reason) = inner.commit.lock().broken.clone() {
                 return Err(LogError::ReadOnly { reason });
             }
-            inner.home.admit(0).await?; // a log that takes nothing makes no room
             // A log that takes nothing more makes no room either: its error is the answer.
             inner.home.admit(0).await?;
             self.wake();
