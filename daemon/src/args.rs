@@ -36,6 +36,8 @@ pub enum Command {
     /// Have a running server make everything durable and store it now; exit 1 with the reason if
     /// that fails or takes too long.
     Flush(Flush),
+    /// Print the section of smb.conf with which stock Samba serves a volume (docs/samba.md).
+    SambaShare(SambaShare),
 }
 
 #[derive(Debug, Default, Group)]
@@ -94,6 +96,21 @@ pub struct Serve {
     /// (docs/operations.md).
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub struct SambaShare {
+    /// What clients call the share.
+    #[arg(value_parser = crate::samba_share::share_name)]
+    pub name: String,
+    /// Where the server of the volume is: unix:PATH.
+    #[arg(long, value_name = "ADDR", default_value = "unix:/run/esker/rpc.sock")]
+    #[arg(value_parser = crate::samba_share::one_line)]
+    pub server: String,
+    /// The directory of the volume that is the share's root.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    #[arg(value_parser = crate::samba_share::one_line)]
+    pub root: String,
 }
 
 #[derive(Debug, Group)]

@@ -34,6 +34,7 @@ mod prometheus;
 #[doc(hidden)]
 pub mod rebuild;
 mod request;
+mod samba_share;
 mod screen;
 mod serve;
 mod size;
@@ -60,6 +61,10 @@ pub fn main() -> ExitCode {
         Command::Rebuild(rebuild) => logging::start(None).and_then(|()| rebuild::run(&rebuild)),
         Command::Status(status) => status::run(&status),
         Command::Flush(flush) => flush::command(&flush),
+        Command::SambaShare(share) => {
+            print!("{}", samba_share::section(&share));
+            Ok(ExitCode::SUCCESS)
+        }
     };
     match outcome {
         Ok(code) => code,
