@@ -36,7 +36,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 /// Answers until aborted.
 pub async fn serve(listener: TcpListener, shared: Shared) {
     let app = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/status.json", get(status_json))
@@ -53,6 +53,15 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
 impl Shared {
     fn status(&self) -> Status {
         Status::now(&self.house, &self.server, &self.settings, self.since)
+    }
+}
+
+/// 503 while the volume takes no changes, and why: another server has it, or neither journal nor
+/// store took the bytes.
+async fn health(State(shared): State<Shared>) -> (StatusCode, String) {
+    match shared.status().log.failure {
+        None => (StatusCode::OK, "ok\n".into()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
     }
 }
 

@@ -77,7 +77,8 @@ pub(crate) fn failed(error: &LogError) -> FsError {
         | LogError::Refused(_) => FsError::Io,
     };
     match code {
-        FsError::NoSpc | FsError::TryLater => tracing::debug!("{error}"),
+        // That it is fenced the log has said, once and for all calls.
+        FsError::NoSpc | FsError::TryLater | FsError::Fenced => tracing::debug!("{error}"),
         _ => tracing::error!("{error}"),
     }
     code
@@ -89,12 +90,14 @@ impl Volume {
     }
 
     /// Runs `body` on the newest view until it does not miss; gives the view too, which keeps the
-    /// segments that the answer points into (R8).
+    /// segments that the answer points into (R8). A server that another has overruled gives nothing:
+    /// the other has changed the volume since.
     pub(crate) async fn look<R>(
         &self,
         body: impl Fn(&View) -> Result<R, Stop>,
     ) -> Result<(R, View), Failure> {
         loop {
+            self.index().overruled().map_err(|e| failed(&e))?;
             let view = self.index().view();
             match body(&view) {
                 Ok(answer) => return Ok((answer, view)),

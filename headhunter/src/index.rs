@@ -312,6 +312,13 @@ impl Index {
         self.inner.home.read_part(location, part).await
     }
 
+    /// Whether the volume is still ours, as far as this server knows.
+    ///
+    /// Errors: as [`logseg::Log::overruled`].
+    pub fn overruled(&self) -> Result<(), LogError> {
+        self.inner.home.overruled()
+    }
+
     /// Newest committed seq.
     pub fn last_seq(&self) -> Seq {
         Seq(self.inner.last.load(Ordering::Acquire))

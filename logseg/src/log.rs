@@ -139,6 +139,18 @@ impl Log {
         self.core().durable_seq()
     }
 
+    /// Whether the volume is still ours, as far as this server knows. It learns that another has it
+    /// when it meets that one's seal in the journal or in the store (R2, R5): with its next sync or
+    /// put, not before.
+    ///
+    /// Errors: `Fenced` naming the holder; nothing that is in memory may be believed any more.
+    pub fn overruled(&self) -> Result<(), LogError> {
+        match self.core().check() {
+            Err(fenced @ LogError::Fenced { .. }) => Err(fenced),
+            _ => Ok(()),
+        }
+    }
+
     /// Newest committed seq.
     pub fn last_seq(&self) -> Seq {
         self.core().last_seq()

@@ -26,6 +26,7 @@ echo "seed $ESKER_SEED"
 
 say() { printf '%(%T)T %s\n' -1 "$*"; }
 fail() { say "FAILED: $*"; tail -n 15 "$log/server.log" 2>/dev/null | sed 's/^/  server: /'; exit 1; }
+tally() { echo "$*" >> "$log/sum"; say "in all: $*"; }    # tally NUMBER WHAT: ./test shows it, ./nightly adds it up
 between() { echo $(($1 + RANDOM % ($2 - $1 + 1))); }
 pause() { local ms; ms=$(between "$1" "$2"); sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"; }
 

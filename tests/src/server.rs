@@ -211,6 +211,11 @@ impl Esker {
         Ok((status, body.to_string()))
     }
 
+    /// Status and words of /healthz.
+    pub fn healthz(&self) -> io::Result<(u16, String)> {
+        self.http("/healthz")
+    }
+
     /// All metrics, by name and labels as they are written.
     pub fn metrics(&self) -> io::Result<BTreeMap<String, f64>> {
         let (status, body) = self.http("/metrics")?;

@@ -64,6 +64,13 @@ impl Home {
         }
     }
 
+    pub fn overruled(&self) -> Result<(), LogError> {
+        match self {
+            Self::Memory(_) | Self::Still(_) => Ok(()),
+            Self::Log(log) => log.overruled(),
+        }
+    }
+
     pub fn durable_seq(&self) -> Seq {
         match self {
             Self::Memory(memory) => memory.last_seq(),

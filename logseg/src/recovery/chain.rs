@@ -368,8 +368,9 @@ impl Recovery {
         };
         Err(LogError::Refused(format!(
             "the volume was not closed, and was last written with the journal {uuid} by {}; {here}. \
-             Acknowledged changes may be only there. Start with that journal, or give them up with \
-             --abandon-journal",
+             The store has the log below {id}. Acknowledged changes behind that may be only there: \
+             without them names, contents and attributes are as before. Start with that journal, or \
+             give them up with --abandon-journal",
             owner.holder
         )))
     }

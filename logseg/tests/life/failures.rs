@@ -174,12 +174,15 @@ fn a_taken_over_writer_acknowledges_nothing_more() {
         let mut taker = open(&taker_config, SEGMENT).await.unwrap();
         assert_eq!(numbers(&taker.records), [1]);
 
-        // It wakes.
+        // It wakes, and does not know yet.
+        assert!(old.log.overruled().is_ok());
         match old.log.sync(lost, SyncMode::Inline).await {
             Err(LogError::Fenced { holder }) => assert!(holder.contains("host b"), "{holder}"),
             other => panic!("acknowledged: {:?}", other.err()),
         }
         assert!(matches!(old.writer.begin(), Err(LogError::Fenced { .. })));
+        assert!(matches!(old.log.overruled(), Err(LogError::Fenced { .. })));
+        assert!(taker.log.overruled().is_ok());
         let (seq, _) = commit(&mut taker.writer, 2, 100).unwrap();
         taker.log.sync(seq, SyncMode::Inline).await.unwrap();
         drop((old, taker));

@@ -34,6 +34,11 @@ enum What {
         #[arg(long)]
         more: Option<String>,
     },
+    /// Another server takes over from one that is stopped, which then goes on.
+    TakeOver {
+        /// How often, for each kind of volume.
+        rounds: u64,
+    },
     /// create, write of 10 MB, the timer, flush: in this order.
     Sequence,
 }
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         What::Kills { kills } => ordeal::kills(kills, args.seed),
         What::Lost { rounds } => ordeal::lost(rounds, args.seed),
         What::Full { more } => ordeal::full(more.as_deref()),
+        What::TakeOver { rounds } => ordeal::take_over(rounds, args.seed),
         What::Sequence => ordeal::sequence(),
     };
     match outcome {

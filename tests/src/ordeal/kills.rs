@@ -48,7 +48,7 @@ pub fn kills(kills: u64, seed: u64) -> Outcome<()> {
     if flying * 2 < kills || steps < kills * 4 {
         return Err("the server was killed at rest: this showed nothing".into());
     }
-    settle(&bed, server, &mut told, &args)?;
+    settle(&bed, server, &mut told, &args[..2])?;
     bed.done()
 }
 
@@ -63,7 +63,7 @@ fn directories(server: &Esker, seed: u64) -> Outcome<Vec<Mutex<Told>>> {
         .collect()
 }
 
-fn client(server: &Esker) -> Outcome<Client> {
+pub(super) fn client(server: &Esker) -> Outcome<Client> {
     server.root_client().map_err(|e| format!("no connection: {e}"))
 }
 
@@ -98,6 +98,7 @@ fn until_death(c: &mut Client, told: &mut Told) -> Outcome<u64> {
         match told.step(c) {
             Ok(()) => steps += 1,
             Err(Broken::Gone) => return Ok(steps),
+            Err(Broken::Refused(what, status)) => return Err(format!("{what}: {status:?}")),
             Err(Broken::Wrong(what)) => return Err(what),
         }
     }
@@ -120,7 +121,12 @@ fn look(server: &Esker, told: &mut [Mutex<Told>], whole: bool) -> Outcome<()> {
 
 /// A clean stop and three more starts, each of which ends with a checkpoint: the two that sweep, and
 /// one that shows nothing is missing. Then the check, strays included.
-fn settle(bed: &Bed, mut server: Esker, told: &mut [Mutex<Told>], args: &[&str]) -> Outcome<()> {
+pub(super) fn settle(
+    bed: &Bed,
+    mut server: Esker,
+    told: &mut [Mutex<Told>],
+    journal: &[&str],
+) -> Outcome<()> {
     for _ in 0..3 {
         let mut c = client(&server)?;
         for told in told.iter_mut() {
@@ -140,7 +146,7 @@ fn settle(bed: &Bed, mut server: Esker, told: &mut [Mutex<Told>], args: &[&str])
     if !status.success() {
         return Err(format!("stopped with {status}"));
     }
-    let line = bed.check(&args[..2])?;
+    let line = bed.check(journal)?;
     let stored: u64 = bed.objects()?.iter().map(|(size, _)| size).sum();
     let mut live = 0;
     for told in told.iter_mut() {

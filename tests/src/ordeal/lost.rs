@@ -72,6 +72,9 @@ fn at_work(server: &crate::server::Esker, told: &[Mutex<Told>]) -> Outcome<()> {
                         match told.step(&mut c) {
                             Ok(()) => (),
                             Err(Broken::Gone) => return Err("the server went away".to_owned()),
+                            Err(Broken::Refused(what, status)) => {
+                                return Err(format!("{what}: {status:?}"));
+                            }
                             Err(Broken::Wrong(what)) => return Err(what),
                         }
                     }

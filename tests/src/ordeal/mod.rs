@@ -19,6 +19,7 @@ mod full;
 mod kills;
 mod lost;
 mod sequence;
+mod takeover;
 mod told;
 
 use std::{
@@ -30,6 +31,7 @@ pub use full::full;
 pub use kills::kills;
 pub use lost::lost;
 pub use sequence::sequence;
+pub use takeover::take_over;
 
 use crate::server::{Esker, Setup};
 

@@ -54,6 +54,8 @@ pub(super) struct Told {
 pub(super) enum Broken {
     /// The connection ended: the server died.
     Gone,
+    /// The server refused what it should do.
+    Refused(String, Status),
     /// The server answered something that it must not.
     Wrong(String),
 }
@@ -83,7 +85,7 @@ pub(super) fn patiently<T>(
 fn demand(what: &str, status: Status) -> Result<(), Broken> {
     match status.ok() {
         true => Ok(()),
-        false => Err(Broken::Wrong(format!("{what}: {status:?}"))),
+        false => Err(Broken::Refused(what.to_owned(), status)),
     }
 }
 
