@@ -35,7 +35,10 @@ fn it_answers_neither_writes_nor_reads_and_says_who_has_the_volume() {
     assert_eq!(old.write(&file, 0, FILE_SYNC, b"denied").unwrap().status, Status::IO);
     assert_eq!(old.read(&file, 0, 6).unwrap().status, Status::IO);
     assert_eq!(old.lookup(&root, "file").unwrap().status, Status::IO);
-    assert_eq!(old.create(&root, "more", 0o644).map_err(|e| e.to_string()), Err("refused: IO".into()));
+    assert_eq!(
+        old.create(&root, "more", 0o644).map_err(|e| e.to_string()),
+        Err("refused: IO".into())
+    );
     let (status, said) = first.healthz().unwrap();
     assert!(status == 503 && said.contains(&format!("pid {}", second.pid())), "{status} {said}");
     assert!(!first.stop().unwrap().success());

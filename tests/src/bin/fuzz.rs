@@ -2,6 +2,11 @@
 //!
 //!     fuzz --seconds 120 [--seed N] [TARGET...]      all targets share the time
 //!     fuzz --input FILE TARGET                       one input, to see a failure again
+//!     fuzz --unpack DIR TARGET                       its corpus as files, for other fuzzers
+//!     fuzz --list                                    the targets, a line each
+//!
+//! Times are of this process's processor time: on a busy machine it does as much as on a quiet one, it
+//! only takes longer.
 //!
 //! The first failure is printed with target, seed, number and bytes, kept in target/fuzz/, and the
 //! status is 1. An input that takes more memory or time than any honest one fails too.
@@ -16,19 +21,18 @@ use std::time::Duration;
 
 use clap::Parser;
 use esker_tests::fuzz::{Failure, TARGETS, Target, bear, corpus, input};
-use esker_tests::load::now;
 use esker_tests::server::pause;
 
 /// Most memory that one input may hold at a time, bytes: the largest record is 2 MiB decoded.
 const MEMORY_BYTES: usize = 32 << 20;
-/// Longest time that one input may take.
+/// Longest time that one input may take, of the processor.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Inputs between two looks at the clock.
 const ROUND: u64 = 256;
 
 #[derive(Parser)]
 struct Args {
-    /// For how long, all targets together.
+    /// For how long, all targets together, seconds of processor time.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Repeats a run; without it one is drawn.
@@ -37,8 +41,22 @@ struct Args {
     /// Only this file, for the one target named.
     #[arg(long)]
     input: Option<PathBuf>,
+    /// Writes the inputs of the corpora there, a file each.
+    #[arg(long)]
+    unpack: Option<PathBuf>,
+    /// Prints the names of all targets.
+    #[arg(long)]
+    list: bool,
     /// All where none is named.
     targets: Vec<String>,
+}
+
+/// Processor time of this process.
+fn now() -> Duration {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes one timespec, which is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut t) };
+    Duration::new(u64::try_from(t.tv_sec).unwrap_or(0), u32::try_from(t.tv_nsec).unwrap_or(0))
 }
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -141,6 +159,10 @@ fn throw(target: &'static Target, seed: u64, time: Duration) -> Result<u64, Fail
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.list {
+        TARGETS.iter().for_each(|target| println!("{}", target.name));
+        return ExitCode::SUCCESS;
+    }
     let wanted = |t: &&Target| args.targets.is_empty() || args.targets.iter().any(|n| n == t.name);
     let targets: Vec<&'static Target> = TARGETS.iter().filter(wanted).collect();
     let known = |n: &String| TARGETS.iter().any(|t| t.name == n);
@@ -148,6 +170,12 @@ fn main() -> ExitCode {
         let names: Vec<&str> = TARGETS.iter().map(|t| t.name).collect();
         println!("fuzz: no target {unknown}; there are {}", names.join(" "));
         return ExitCode::from(2);
+    }
+    if let Some(dir) = args.unpack {
+        for (n, bytes) in targets.iter().flat_map(|target| corpus(target.name)).enumerate() {
+            std::fs::write(dir.join(format!("corpus-{n:04}")), bytes).unwrap();
+        }
+        return ExitCode::SUCCESS;
     }
     let seed = args.seed.unwrap_or_else(|| swiftclient::seam::Env::real().random_u64());
     println!("fuzz: seed {seed}");

@@ -34,8 +34,8 @@ pub const TARGETS: &[Target] = &[
     target("files", files),
     target("exports", exports),
     target("settings", settings),
-    target("s3", s3),
-    target("swift", swift),
+    target("documents", documents),
+    target("frames", frames),
 ];
 
 /// Record marking: the records are the same however the bytes arrive (RFC 5531 §11).
@@ -238,18 +238,26 @@ fn exports(bytes: &[u8]) {
     }
 }
 
-/// What an S3 store sends: errors, listings, the outcome of deletions.
-fn s3(bytes: &[u8]) {
-    if let Some(keys) = swiftclient::s3::fuzz(bytes) {
-        assert!(keys <= bytes.len());
-    }
+/// What a store sends: S3's errors, listings and outcomes of deletions; Swift's answers.
+fn documents(bytes: &[u8]) {
+    let given = [swiftclient::s3::fuzz(bytes), swiftclient::swift::fuzz(bytes)];
+    assert!(given.into_iter().flatten().all(|names| names <= bytes.len()));
 }
 
-/// What a Swift store sends.
-fn swift(bytes: &[u8]) {
-    if let Some(names) = swiftclient::swift::fuzz(bytes) {
-        assert!(names <= bytes.len());
+/// Frames of our own protocol: a header is written again as it was, its body is read as every request
+/// and as the words of a refusal.
+fn frames(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    let expected = rpc::expected(&bytes, rpc::limits::FRAME_BYTES);
+    let Ok(frame) = rpc::Frame::of(&bytes) else { return };
+    assert_eq!(expected.ok(), Some(Some(bytes.len())), "as long as its first bytes said");
+    let header = frame.header;
+    assert_eq!(header.encode()[..], bytes[..rpc::limits::HEADER_BYTES]);
+    for op in rpc::Op::ALL {
+        let _ = rpc::Request::decode(*op, &frame.body);
     }
+    // What is no UTF-8 takes three bytes.
+    assert!(rpc::Refusal::of(&frame).text.len() <= 3 * frame.body.len());
 }
 
 /// Store names, sizes, times and the configuration file.
