@@ -23,6 +23,7 @@ use crate::{build::House, check, config::Settings, figures::Status, flush, prome
 pub struct Shared {
     pub house: Arc<House>,
     pub server: Arc<Server>,
+    pub rpc: Option<Arc<rpcsvr::Server>>,
     pub settings: Arc<Settings>,
     /// When the server started, monotonic.
     pub since: Duration,
@@ -75,6 +76,9 @@ async fn status(State(shared): State<Shared>) -> String {
 
 async fn metrics(State(shared): State<Shared>) -> String {
     let mut text = shared.server.counters().prometheus();
+    if let Some(rpc) = &shared.rpc {
+        text.push_str(&rpc.counters().prometheus());
+    }
     prometheus::append(&mut text, &shared.status());
     text
 }

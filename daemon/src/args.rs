@@ -49,6 +49,24 @@ pub struct Serve {
     /// export rule in the configuration or by --export.
     #[arg(long, value_name = "ADDR")]
     pub nfs: Option<SocketAddr>,
+    /// Address of the RPC server, for smbd and for Esker's own clients: unix:PATH or ADDRESS:PORT
+    /// [default: none]. May be repeated. TCP needs --rpc-secret.
+    #[arg(long = "rpc", value_name = "ADDR")]
+    pub rpc: Vec<String>,
+    /// A file with the secret that clients over TCP must know, at least 16 bytes; a newline at its
+    /// end does not count. Nobody else may read it.
+    #[arg(long, value_name = "FILE")]
+    pub rpc_secret: Option<PathBuf>,
+    /// Certificate chain (PEM) for RPC over TCP, which is TLS then; needs --rpc-key.
+    #[arg(long, value_name = "FILE", requires = "rpc_key")]
+    pub rpc_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate. Nobody else may read it.
+    #[arg(long, value_name = "FILE", requires = "rpc_cert")]
+    pub rpc_key: Option<PathBuf>,
+    /// RPC over plain TCP also on addresses that others can reach: they could listen, and change
+    /// what is said.
+    #[arg(long)]
+    pub rpc_plain_tcp: bool,
     /// Address of /metrics, /healthz and the status [default: 127.0.0.1:2050].
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,

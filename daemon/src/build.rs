@@ -53,6 +53,15 @@ pub struct House {
     pub env: Env,
 }
 
+impl House {
+    /// The volume's number for clients: for ever the same.
+    pub fn fsid(&self) -> u64 {
+        let (high, low) = self.header.uuid.split_at(8);
+        let half = |b: &[u8]| b.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
+        half(high) ^ half(low)
+    }
+}
+
 /// The pool on which everything slow runs.
 pub fn pool() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread()

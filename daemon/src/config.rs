@@ -8,6 +8,7 @@ use std::{
 };
 
 use nfssvr::Exports;
+use rpcsvr::Listen;
 use serde::Deserialize;
 
 use crate::{
@@ -32,6 +33,13 @@ struct File {
     store: Option<String>,
     nfs: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    #[serde(default)]
+    rpc: Vec<String>,
+    rpc_secret: Option<PathBuf>,
+    rpc_cert: Option<PathBuf>,
+    rpc_key: Option<PathBuf>,
+    #[serde(default)]
+    rpc_plain_tcp: bool,
     durability: Option<Durability>,
     journal: Option<PathBuf>,
     flush_interval: Option<Interval>,
@@ -51,6 +59,7 @@ pub struct Settings {
     pub store: StoreUrl,
     pub nfs: SocketAddr,
     pub admin: SocketAddr,
+    pub rpc: Rpc,
     pub keeping: Keeping,
     /// Of one request to a network store; `None`: as the store's own limits say.
     pub store_timeout: Option<Duration>,
@@ -60,6 +69,39 @@ pub struct Settings {
     pub exports: Exports,
     /// Where the trace goes, if anywhere.
     pub trace: Option<PathBuf>,
+}
+
+/// What the RPC server is to be.
+#[derive(Debug)]
+pub struct Rpc {
+    /// Where it listens; nowhere: there is none.
+    pub listen: Vec<Listen>,
+    /// File of the secret.
+    pub secret: Option<PathBuf>,
+    /// Files of the certificate chain and its key: TCP is TLS then.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Plain TCP where others can reach it is meant.
+    pub plain_tcp: bool,
+}
+
+impl Rpc {
+    fn of(args: &mut args::Serve, file: &mut File) -> Result<Self, String> {
+        let words = if args.rpc.is_empty() { &mut file.rpc } else { &mut args.rpc };
+        let cert = args.rpc_cert.take().or(file.rpc_cert.take());
+        let key = args.rpc_key.take().or(file.rpc_key.take());
+        let tls = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => return Err("rpc_cert and rpc_key go together".into()),
+        };
+        let listen = words.iter().map(|w| w.parse().map_err(|e| format!("rpc: {e}")));
+        Ok(Self {
+            listen: listen.collect::<Result<_, _>>()?,
+            secret: args.rpc_secret.take().or(file.rpc_secret.take()),
+            tls,
+            plain_tcp: args.rpc_plain_tcp || file.rpc_plain_tcp,
+        })
+    }
 }
 
 /// How the operator's one number is divided, bytes. The shares add up to it.
@@ -118,7 +160,8 @@ impl Settings {
         Self::put_together(args, file)
     }
 
-    fn put_together(args: args::Serve, file: File) -> Result<Self, String> {
+    fn put_together(mut args: args::Serve, mut file: File) -> Result<Self, String> {
+        let rpc = Rpc::of(&mut args, &mut file)?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut rules = file.exports.unwrap_or_default();
         for rule in &args.exports {
@@ -142,6 +185,7 @@ impl Settings {
             store,
             nfs: args.nfs.or(file.nfs).unwrap_or(local(2049)),
             admin: args.admin.or(file.admin).unwrap_or(local(2050)),
+            rpc,
             store_timeout: store_timeout(args.store_timeout.or(file.store_timeout))?,
             memory: Memory::divide(args.memory.or(file.memory))?,
             take_over: args.take_over,

@@ -34,6 +34,7 @@ mod prometheus;
 #[doc(hidden)]
 pub mod rebuild;
 mod request;
+mod rpc;
 mod samba_share;
 mod screen;
 mod serve;

@@ -16,6 +16,7 @@ use crate::{
     config::{Memory, Settings},
     logging,
     mount_line::mount_line,
+    rpc,
 };
 
 /// Serves until SIGTERM or SIGINT; then answers what runs, makes everything durable, exits 0.
@@ -45,9 +46,13 @@ async fn serve(settings: Arc<Settings>, pool: &tokio::runtime::Handle) -> Result
         may_format: true,
     };
     let house = Arc::new(plan.open(pool).await?);
-    let started = doors.and_then(|(admin, nfs)| Ok((admin, start_nfs(nfs, &settings, &house)?)));
-    let (admin, server) = match started {
-        Ok((admin, server)) => (admin, Arc::new(server)),
+    let started = doors.and_then(|doors| {
+        let nfs = start_nfs(doors.nfs, &settings, &house)?;
+        let rpc = doors.rpc.map(|rpc| rpc::start(rpc, &settings, &house)).transpose()?;
+        Ok((doors.admin, nfs, rpc))
+    });
+    let (admin, server, rpc) = match started {
+        Ok((admin, server, rpc)) => (admin, Arc::new(server), rpc.map(Arc::new)),
         Err(reason) => {
             house.index.close().await.map_err(|e| e.to_string())?;
             return Err(reason);
@@ -57,11 +62,12 @@ async fn serve(settings: Arc<Settings>, pool: &tokio::runtime::Handle) -> Result
     let shared = admin::Shared {
         house: house.clone(),
         server: server.clone(),
+        rpc: rpc.clone(),
         settings: settings.clone(),
         since: house.env.clock.monotonic(),
     };
     let serving = tokio::spawn(admin::serve(admin, shared));
-    announce(server.local_addr(), &settings, &house);
+    announce(server.local_addr(), rpc.as_deref(), &settings, &house);
 
     tokio::select! {
         _ = term.recv() => tracing::info!("SIGTERM: draining"),
@@ -70,6 +76,9 @@ async fn serve(settings: Arc<Settings>, pool: &tokio::runtime::Handle) -> Result
     tending.abort();
     // A connection to the admin address may live on and hold the server: it reads counters only.
     serving.abort();
+    if let Some(rpc) = &rpc {
+        rpc.shutdown();
+    }
     server.shutdown();
     let closed = house.index.close().await;
     closed.map_err(|e| format!("the volume could not be closed cleanly: {e}"))?;
@@ -77,23 +86,28 @@ async fn serve(settings: Arc<Settings>, pool: &tokio::runtime::Handle) -> Result
     Ok(())
 }
 
-async fn doors(settings: &Settings) -> Result<(TcpListener, Bound), String> {
+struct Doors {
+    admin: TcpListener,
+    nfs: Bound,
+    rpc: Option<rpcsvr::Bound>,
+}
+
+async fn doors(settings: &Settings) -> Result<Doors, String> {
     let admin = admin::bind(settings.admin).await?;
     let nfs = Bound::new(&[settings.nfs]).map_err(|e| format!("nfs on {}: {e}", settings.nfs))?;
-    Ok((admin, nfs))
+    Ok(Doors { admin, nfs, rpc: rpc::bind(settings)? })
 }
 
 fn start_nfs(bound: Bound, settings: &Settings, house: &House) -> Result<Server, String> {
     let Memory { calls, .. } = settings.memory;
+    let calls = if settings.rpc.listen.is_empty() { calls } else { calls / 2 };
     let limits =
         Limits { total_bytes: usize::try_from(calls).unwrap_or(usize::MAX), ..Limits::default() };
-    let (high, low) = house.header.uuid.split_at(8);
-    let half = |b: &[u8]| b.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
     let config = ServerConfig {
         listen: vec![settings.nfs],
         reactors: None,
         exports: settings.exports.clone(),
-        fsid: half(high) ^ half(low),
+        fsid: house.fsid(),
         handle_key: house.header.handle_key,
         limits,
         env: house.env.clone(),
@@ -103,14 +117,15 @@ fn start_nfs(bound: Bound, settings: &Settings, house: &House) -> Result<Server,
 }
 
 /// What a person needs to see, on standard output, flushed: scripts read it too.
-fn announce(nfs: SocketAddr, settings: &Settings, house: &House) {
+fn announce(nfs: SocketAddr, rpc: Option<&rpcsvr::Server>, settings: &Settings, house: &House) {
     let Settings { store, keeping, admin, .. } = settings;
     let class = class_in_words(house.class);
     let promise = keeping.promise(store);
     let text = format!(
         "esker serves {store} over NFSv3 on {nfs}; admin on {admin}\n{}\n\
-         store: {class}\ndurability: {promise}\n",
-        mount_line(nfs)
+         store: {class}\ndurability: {promise}\n{}",
+        mount_line(nfs),
+        rpc::words(rpc)
     );
     tracing::info!(%store, class, durability = promise, "open");
     // Whoever reads only the first lines and goes must not end the server.

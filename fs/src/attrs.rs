@@ -5,7 +5,7 @@ use headhunter::{Intent, Txn};
 use inode::{Inode, Kind, Source};
 
 use crate::{
-    Access, Attributes, Caller, Changed, Context, Failure, FileId, FsError, MAX_FILE_BYTES,
+    Access, Attributes, Caller, Changed, Context, Failure, FileId, FsError, MAX_FILE_BYTES, Right,
     SetAttributes, SetTime, Timestamp, Volume, Wcc,
     convert::{attributes, remember, touch, touch_content, unchanged, wcc},
     driver::Stop,
@@ -40,6 +40,18 @@ impl Volume {
         set: SetAttributes,
         guard: Option<Timestamp>,
     ) -> Result<Changed, Failure> {
+        self.setattr_as(Right::Asked, cx, id, set, guard).await
+    }
+
+    /// As [`Volume::setattr`]; the length by that right.
+    pub async fn setattr_as(
+        &self,
+        right: Right,
+        cx: &Context,
+        id: FileId,
+        set: SetAttributes,
+        guard: Option<Timestamp>,
+    ) -> Result<Changed, Failure> {
         let now = self.now();
         let set = SetAttributes {
             uid: set.uid.filter(|u| *u != u32::MAX),
@@ -51,7 +63,8 @@ impl Volume {
         let (wcc, seq) = self
             .change(intent, |txn| {
                 let old = self.object(txn, id)?;
-                self.set_in(txn, cx, &old, &set, guard, now).map_err(|stop| stop.seen(&old))
+                self.set_in(txn, cx, &old, (right, &set), guard, now)
+                    .map_err(|stop| stop.seen(&old))
             })
             .await?;
         Ok(Changed { wcc, seq })
@@ -62,14 +75,14 @@ impl Volume {
         txn: &mut Txn<'_>,
         cx: &Context,
         old: &Inode,
-        set: &SetAttributes,
+        (right, set): (Right, &SetAttributes),
         guard: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Wcc, Stop> {
         if guard.is_some_and(|ctime| ctime != old.ctime) {
             return Err(FsError::NotSync.into());
         }
-        may_set(&cx.caller, old, set)?;
+        may_set(right, &cx.caller, old, set)?;
         if *set == SetAttributes::default() {
             return Ok(unchanged(old));
         }
@@ -149,14 +162,21 @@ impl Volume {
 }
 
 /// The checks of setattr, in the order in which Linux makes them.
-fn may_set(caller: &Caller, inode: &Inode, set: &SetAttributes) -> Result<(), FsError> {
+fn may_set(
+    right: Right,
+    caller: &Caller,
+    inode: &Inode,
+    set: &SetAttributes,
+) -> Result<(), FsError> {
     if let Some(size) = set.size {
         match inode.kind {
             Kind::File => {}
             Kind::Directory => return Err(FsError::IsDir),
             _ => return Err(FsError::Inval),
         }
-        may_write(caller, inode)?;
+        if right == Right::Asked {
+            may_write(caller, inode)?;
+        }
         if size > MAX_FILE_BYTES {
             return Err(FsError::FBig);
         }

@@ -52,6 +52,7 @@ pub(crate) fn touch_content(inode: &mut Inode, now: Timestamp) {
 const OBJECT: u8 = 1;
 const DIR: u8 = 2;
 const OTHER: u8 = 4;
+const AMOUNT: u8 = 8;
 
 /// Remembers the request with the record, if it has a tag (R23; docs/format.md §5).
 pub(crate) fn remember(
@@ -61,14 +62,27 @@ pub(crate) fn remember(
     dir: Option<FileId>,
     other: Option<FileId>,
 ) {
+    put_done(txn, cx, [object, dir, other], None);
+}
+
+/// As [`remember`], of a copy of `amount` bytes to `object`.
+pub(crate) fn remember_amount(txn: &mut Txn<'_>, cx: &Context, object: FileId, amount: u64) {
+    put_done(txn, cx, [Some(object), None, None], Some(amount));
+}
+
+fn put_done(txn: &mut Txn<'_>, cx: &Context, ids: [Option<FileId>; 3], amount: Option<u64>) {
     let Some((tag, procedure)) = &cx.request else { return };
-    let mut b = BytesMut::with_capacity(38);
+    let mut b = BytesMut::with_capacity(46);
     b.put_u8(*procedure);
-    let flag = |id: Option<FileId>, bit: u8| if id.is_some() { bit } else { 0 };
-    b.put_u8(flag(object, OBJECT) | flag(dir, DIR) | flag(other, OTHER));
-    for id in [object, dir, other].into_iter().flatten() {
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let flags = ids.iter().zip([OBJECT, DIR, OTHER]).map(|(id, bit)| flag(id.is_some(), bit));
+    b.put_u8(flags.sum::<u8>() | flag(amount.is_some(), AMOUNT));
+    for id in ids.into_iter().flatten() {
         b.put_u64_le(id.ino);
         b.put_u32_le(id.generation);
+    }
+    if let Some(amount) = amount {
+        b.put_u64_le(amount);
     }
     txn.remember(tag.clone(), b.freeze());
 }
@@ -90,11 +104,20 @@ pub(crate) fn recall(remembered: &Remembered) -> Option<Done> {
         }))
     };
     let (object, dir, other) = (id(OBJECT)?, id(DIR)?, id(OTHER)?);
-    (rest.is_empty() && flags <= 7).then_some(Done {
+    let amount = match flags & AMOUNT {
+        0 => None,
+        _ => {
+            let (amount, tail) = rest.split_first_chunk::<8>()?;
+            rest = tail;
+            Some(u64::from_le_bytes(*amount))
+        }
+    };
+    (rest.is_empty() && flags <= 15).then_some(Done {
         procedure,
         object,
         dir,
         other,
+        amount,
         seq: remembered.seq,
     })
 }

@@ -5,15 +5,33 @@ use headhunter::{Intent, LogError, Seq, seam::TRACE};
 use inode::{Fault, Frame, Inode, Kind, limits};
 
 use crate::{
-    Caller, Changed, Context, Failure, FileId, FsError, MAX_FILE_BYTES, ReadData, Volume, Wcc,
-    convert::{attributes, remember, touch_content, unchanged, wcc},
+    Caller, Changed, Context, Failure, FileId, FsError, MAX_FILE_BYTES, ReadData, Right, Volume,
+    Wcc,
+    convert::{attributes, remember, remember_amount, touch_content, unchanged, wcc},
     driver::{Stop, failed},
     rights::{may_read, may_write, without_privilege},
 };
 
+/// One transaction's part of a write.
+pub(crate) struct Piece<'a> {
+    /// File offset, bytes.
+    pub start: u64,
+    pub frames: &'a [Frame],
+    /// The whole write ends within the largest file.
+    pub fits: bool,
+    /// Nothing of the write follows.
+    pub last: bool,
+    /// Bytes copied, to be remembered.
+    pub amount: Option<u64>,
+    /// Only if the file ends where this begins.
+    pub at_end: bool,
+}
+
 /// What one write transaction did.
-enum Wrote {
+pub(crate) enum Wrote {
     All(Wcc),
+    /// Nothing; the file does not end there.
+    Moved,
     /// Nothing; too much is in the way for more than this many bytes at once.
     Dense(u64),
 }
@@ -69,8 +87,20 @@ impl Volume {
         offset: u64,
         data: Bytes,
     ) -> Result<Changed, Failure> {
+        self.write_as(Right::Asked, cx, id, offset, data).await
+    }
+
+    /// As [`Volume::write`], by that right. The request is remembered with the last of the pieces.
+    pub async fn write_as(
+        &self,
+        right: Right,
+        cx: &Context,
+        id: FileId,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<Changed, Failure> {
         if data.is_empty() {
-            return self.write_nothing(cx, id).await;
+            return self.write_nothing(right, cx, id).await;
         }
         let bytes = data.len();
         tracing::debug!(target: TRACE, inode = id.ino, offset, bytes, "write");
@@ -84,8 +114,11 @@ impl Volume {
             // The whole write is judged, so that one too long leaves nothing done.
             let fits = offset.checked_add(data.len() as u64).is_some_and(|e| e <= MAX_FILE_BYTES);
             let frames = if fits { self.files().frames(id.ino, start, &piece) } else { Vec::new() };
-            let (wrote, seq) = self.write_frames(cx, id, start, &frames, fits).await?;
+            let last = to == data.len();
+            let piece = Piece { start, frames: &frames, fits, last, amount: None, at_end: false };
+            let (wrote, seq) = self.write_frames(right, cx, id, &piece).await?;
             match wrote {
+                Wrote::Moved => {}
                 Wrote::Dense(fit) => {
                     most = usize::try_from(fit).unwrap_or(most).min(most / 2).max(1);
                 }
@@ -103,19 +136,22 @@ impl Volume {
         }
     }
 
-    async fn write_frames(
+    pub(crate) async fn write_frames(
         &self,
+        right: Right,
         cx: &Context,
         id: FileId,
-        start: u64,
-        frames: &[Frame],
-        fits: bool,
+        piece: &Piece<'_>,
     ) -> Result<(Wrote, Seq), Failure> {
+        let Piece { start, frames, fits, last, amount, at_end } = *piece;
         let bytes = frames.iter().map(|f| f.len() as u64).sum();
         let now = self.now();
         self.change(Intent::Grow { bytes }, |txn| {
             let old = self.object(txn, id)?;
-            writable(&cx.caller, &old).map_err(|e| Stop::from(e).seen(&old))?;
+            writable(right, &cx.caller, &old).map_err(|e| Stop::from(e).seen(&old))?;
+            if at_end && old.size != start {
+                return Ok(Wrote::Moved);
+            }
             if !fits {
                 return Err(Stop::from(FsError::FBig).seen(&old));
             }
@@ -128,18 +164,28 @@ impl Volume {
             new.mode = without_privilege(&cx.caller, &old, new.mode, false);
             touch_content(&mut new, now);
             self.files().save(txn, &mut new);
-            remember(txn, cx, Some(id), None, None);
+            // A write that was cut off between its pieces is done again as a whole.
+            match amount {
+                Some(amount) => remember_amount(txn, cx, id, amount),
+                None if last => remember(txn, cx, Some(id), None, None),
+                None => {}
+            }
             Ok(Wrote::All(wcc(&old, &new)))
         })
         .await
     }
 
     /// A write of no bytes checks the right to write and changes nothing.
-    async fn write_nothing(&self, cx: &Context, id: FileId) -> Result<Changed, Failure> {
+    async fn write_nothing(
+        &self,
+        right: Right,
+        cx: &Context,
+        id: FileId,
+    ) -> Result<Changed, Failure> {
         let (inode, _view) = self
             .look(|view| {
                 let inode = self.object(view, id)?;
-                writable(&cx.caller, &inode).map_err(|e| Stop::from(e).seen(&inode))?;
+                writable(right, &cx.caller, &inode).map_err(|e| Stop::from(e).seen(&inode))?;
                 Ok(inode)
             })
             .await?;
@@ -154,6 +200,18 @@ impl Volume {
         offset: u64,
         len: u64,
     ) -> Result<Changed, Failure> {
+        self.punch_as(Right::Asked, cx, id, offset, len).await
+    }
+
+    /// As [`Volume::punch`], by that right. The request is remembered with the last of the pieces.
+    pub async fn punch_as(
+        &self,
+        right: Right,
+        cx: &Context,
+        id: FileId,
+        offset: u64,
+        len: u64,
+    ) -> Result<Changed, Failure> {
         let end = offset.saturating_add(len).min(MAX_FILE_BYTES);
         let (mut at, mut to, mut before) = (offset.min(end), end, None);
         loop {
@@ -161,7 +219,7 @@ impl Volume {
             let (done, seq) = self
                 .change(Intent::Shrink, |txn| {
                     let old = self.object(txn, id)?;
-                    writable(&cx.caller, &old).map_err(|e| Stop::from(e).seen(&old))?;
+                    writable(right, &cx.caller, &old).map_err(|e| Stop::from(e).seen(&old))?;
                     let mut new = old.clone();
                     match self.files().punch(txn, &mut new, at, to) {
                         Ok(()) => {}
@@ -171,10 +229,14 @@ impl Volume {
                     new.mode = without_privilege(&cx.caller, &old, new.mode, false);
                     touch_content(&mut new, now);
                     self.files().save(txn, &mut new);
+                    if to == end {
+                        remember(txn, cx, Some(id), None, None);
+                    }
                     Ok(Wrote::All(wcc(&old, &new)))
                 })
                 .await?;
             match done {
+                Wrote::Moved => {}
                 Wrote::Dense(fit) => to = at + fit,
                 Wrote::All(wcc) => {
                     let first = *before.get_or_insert(wcc.before);
@@ -222,9 +284,12 @@ fn readable(caller: &Caller, inode: &Inode) -> Result<(), FsError> {
     may_read(caller, inode)
 }
 
-fn writable(caller: &Caller, inode: &Inode) -> Result<(), FsError> {
+pub(crate) fn writable(right: Right, caller: &Caller, inode: &Inode) -> Result<(), FsError> {
     is_file(inode)?;
-    may_write(caller, inode)
+    match right {
+        Right::Asked => may_write(caller, inode),
+        Right::Opened => Ok(()),
+    }
 }
 
 fn is_file(inode: &Inode) -> Result<(), FsError> {

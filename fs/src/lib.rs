@@ -28,10 +28,12 @@
 
 mod attrs;
 mod convert;
+mod copy;
 mod data;
 mod dirs;
 mod driver;
 mod error;
+mod locks;
 mod moves;
 mod names;
 mod rights;
@@ -39,8 +41,10 @@ mod types;
 mod volume;
 mod xattrs;
 
+pub use copy::Copied;
 pub use error::{Failure, FsError};
 pub use headhunter::{Remembered, RequestTag, Seq, SyncMode, seam};
 pub use inode::{ReadAhead, Report, Tuning};
+pub use locks::{HeldLock, LockError, LockOwner, LockRange, LockWait, Locks, SESSION_LOCKS};
 pub use types::*;
 pub use volume::{MAX_FILE_BYTES, NAME_BYTES, TARGET_BYTES, Volume};

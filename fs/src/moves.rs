@@ -38,6 +38,18 @@ impl Volume {
         to_dir: FileId,
         to: &[u8],
     ) -> Result<Moved, Failure> {
+        self.rename_as(cx, (from_dir, from), (to_dir, to), true).await
+    }
+
+    /// As [`Volume::rename`]; without `replace`, `Exist` where the new name exists (renameat2(2),
+    /// RENAME_NOREPLACE).
+    pub async fn rename_as(
+        &self,
+        cx: &Context,
+        (from_dir, from): (FileId, &[u8]),
+        (to_dir, to): (FileId, &[u8]),
+        replace: bool,
+    ) -> Result<Moved, Failure> {
         let now = self.now();
         let ((from, to), seq) = self
             // Admitted as removals are: a client that removes a file which somebody has open renames
@@ -45,7 +57,7 @@ impl Volume {
             .change(Intent::Shrink, |txn| {
                 let a = self.directory(txn, from_dir)?;
                 let b = self.living_directory(txn, to_dir).map_err(|stop| stop.seen(&a))?;
-                self.rename_in(txn, cx, (&a, from), (&b, to), now)
+                self.rename_in(txn, cx, (&a, from), (&b, to), (replace, now))
                     .map_err(|stop| stop.seen(&a).seen_other(&b))
             })
             .await?;
@@ -58,7 +70,7 @@ impl Volume {
         cx: &Context,
         (a, from): (&Inode, &[u8]),
         (b, to): (&Inode, &[u8]),
-        now: Timestamp,
+        (replace, now): (bool, Timestamp),
     ) -> Result<(Wcc, Wcc), Stop> {
         let caller = &cx.caller;
         may(caller, a, EXEC)?;
@@ -71,6 +83,9 @@ impl Volume {
         let source_slot = self.files().find(txn, a.id.ino, from)?;
         let source_entry = source_slot.entry().ok_or(FsError::NoEnt)?;
         let target_slot = self.files().find(txn, b.id.ino, to)?;
+        if !replace && target_slot.entry().is_some() {
+            return Err(FsError::Exist.into());
+        }
         let mut source = self.named(txn, source_entry.id.ino)?;
         let mut target = match target_slot.entry() {
             Some(entry) => Some(self.named(txn, entry.id.ino)?),

@@ -65,6 +65,16 @@ pub struct Caller {
     pub owner_override: bool,
 }
 
+/// Whether the right to read or write a file's content is to be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Right {
+    /// By the mode, now.
+    #[default]
+    Asked,
+    /// It was granted when the file was opened: a face that knows opens answers for that.
+    Opened,
+}
+
 /// How a time is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetTime {
@@ -229,6 +239,8 @@ pub struct Done {
     pub dir: Option<FileId>,
     /// The second directory of a rename, or of a link.
     pub other: Option<FileId>,
+    /// Bytes, of a copy.
+    pub amount: Option<u64>,
     /// Answer only once this is durable.
     pub seq: Seq,
 }

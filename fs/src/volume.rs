@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use headhunter::{Index, RequestTag, Seq, SyncMode};
+use headhunter::{Index, Intent, RequestTag, Seq, SyncMode};
 use inode::{Files, ReadAhead, Report, Tuning};
 
 use crate::{
-    Done, FileId, FsError, VolumeStat,
+    Done, FileId, FsError, Locks, VolumeStat,
     convert::recall,
     driver::{Stop, failed},
 };
@@ -13,6 +13,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Volume {
     files: Arc<Files>,
+    locks: Arc<Locks>,
     root: FileId,
 }
 
@@ -41,7 +42,8 @@ impl Volume {
         let files = Files::open(index, root_owner, tuning).await.map_err(|e| failed(&e))?;
         let files = Arc::new(files);
         // The root's generation is the epoch of its formatting.
-        let mut volume = Self { files, root: FileId { ino: inode::ROOT, generation: 0 } };
+        let mut volume =
+            Self { files, locks: Arc::default(), root: FileId { ino: inode::ROOT, generation: 0 } };
         let found = volume.look(|view| volume.named(view, inode::ROOT)).await;
         volume.root = found.map_err(|f| f.error)?.0.id;
         Ok(volume)
@@ -51,7 +53,8 @@ impl Volume {
     /// the root directory cannot be read, so does every look-up from it.
     pub async fn still(index: Index, tuning: Tuning) -> Self {
         let files = Arc::new(Files::still(index, tuning));
-        let mut volume = Self { files, root: FileId { ino: inode::ROOT, generation: 0 } };
+        let mut volume =
+            Self { files, locks: Arc::default(), root: FileId { ino: inode::ROOT, generation: 0 } };
         if let Ok((root, _)) = volume.look(|view| volume.named(view, inode::ROOT)).await {
             volume.root = root.id;
         }
@@ -61,6 +64,11 @@ impl Volume {
     /// The files below, for tools that look at them as keys.
     pub fn files(&self) -> &Files {
         &self.files
+    }
+
+    /// Byte-range locks of all faces.
+    pub fn locks(&self) -> &Arc<Locks> {
+        &self.locks
     }
 
     /// The root directory.
@@ -95,6 +103,16 @@ impl Volume {
         self.index().durable_seq() >= seq
     }
 
+    /// The newest change.
+    pub fn newest(&self) -> Seq {
+        self.index().last_seq()
+    }
+
+    /// Everything up to here is durable.
+    pub fn durable(&self) -> Seq {
+        self.index().durable_seq()
+    }
+
     /// A committed request, if it is remembered (R23).
     pub fn remembered(&self, tag: &RequestTag) -> Option<Done> {
         recall(&self.index().remembered(tag)?)
@@ -121,6 +139,32 @@ impl Volume {
     /// Gives one [`Volume::hold`] back.
     pub async fn release(&self, id: FileId) -> Result<(), FsError> {
         self.files().release(id).await.map_err(|e| failed(&e))
+    }
+
+    /// Notes, durably, that session `id` of a face holds locks: after a restart others are to wait
+    /// until it has claimed them again.
+    pub async fn note_locker(&self, id: &[u8; 16]) -> Result<(), FsError> {
+        let noted = self.change(Intent::Shrink, |txn| {
+            self.files().note_locker(txn, id);
+            Ok(())
+        });
+        let ((), seq) = noted.await.map_err(|f| f.error)?;
+        self.sync(seq, SyncMode::Queued).await
+    }
+
+    /// Takes back what [`Volume::note_locker`] noted.
+    pub async fn forget_locker(&self, id: &[u8; 16]) -> Result<(), FsError> {
+        let forgot = self.change(Intent::Shrink, |txn| {
+            self.files().forget_locker(txn, id);
+            Ok(())
+        });
+        forgot.await.map(|_| ()).map_err(|f| f.error)
+    }
+
+    /// Sessions that are noted: those that had locks when the last process ended. At most `most`.
+    pub async fn lockers(&self, most: usize) -> Result<Vec<[u8; 16]>, FsError> {
+        let found = self.look(|view| self.files().lockers(view, most).map_err(Stop::from)).await;
+        found.map(|(ids, _)| ids).map_err(|f| f.error)
     }
 
     /// Goes on with work that operations left behind (R22: extents of large files that were

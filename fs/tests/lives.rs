@@ -172,8 +172,14 @@ fn requests_are_remembered() {
     let made = now(at.v.mkdir(&tagged(1, 9), top, b"d", mode(0o755))).unwrap();
     let dir = made.object.id;
     let done = at.v.remembered(&tag(1)).unwrap();
-    let expected =
-        Done { procedure: 9, object: Some(dir), dir: Some(top), other: None, seq: made.seq };
+    let expected = Done {
+        procedure: 9,
+        object: Some(dir),
+        dir: Some(top),
+        other: None,
+        amount: None,
+        seq: made.seq,
+    };
     assert_eq!(done, expected);
     let how = CreateHow::Guarded(mode(0o644));
     let file = now(at.v.create(&tagged(2, 8), top, b"f", how)).unwrap().object.id;

@@ -139,6 +139,9 @@ impl Walk<'_> {
                 }
                 _ => self.report.find(format!("pending work {key:02x?} does not decode")),
             },
+            Some((_, key::LOCKER, session)) if session.len() != 16 || !value.is_empty() => {
+                self.report.find(format!("session {key:02x?} does not decode"));
+            }
             _ => {}
         }
     }

@@ -133,6 +133,7 @@ pub fn explain(key: &[u8], value: &Bytes) -> Option<String> {
                 let (ino, pending) = (key::sub_u64(key)?, Pending::decode(value)?);
                 format!("pending work of inode {ino}: {pending:?}")
             }
+            key::LOCKER => format!("session {sub:02x?} has held locks"),
             _ => return None,
         });
     }

@@ -185,6 +185,25 @@ impl Files {
         add_counter(txn, key::INODES, 1)
     }
 
+    /// Notes that a session of a face holds locks, which a later process is to wait for.
+    pub fn note_locker(&self, txn: &mut Txn<'_>, session: &[u8; 16]) {
+        txn.put(Bytes::copy_from_slice(&key::locker(session)), Bytes::new());
+    }
+
+    /// Takes that note back.
+    pub fn forget_locker(&self, txn: &mut Txn<'_>, session: &[u8; 16]) {
+        txn.delete(Bytes::copy_from_slice(&key::locker(session)));
+    }
+
+    /// At most `most` of the sessions that are noted.
+    pub fn lockers(&self, from: &impl Source, most: usize) -> Result<Vec<[u8; 16]>, Fault> {
+        let (low, high) =
+            (key::prefix(key::VOLUME, key::LOCKER), key::end(key::VOLUME, key::LOCKER));
+        let found = from.range(&low, &high, most)?;
+        let id = |key: &Bytes| key.get(9..).and_then(|id| id.try_into().ok());
+        found.iter().map(|(key, _)| id(key).ok_or_else(|| damaged(key))).collect()
+    }
+
     /// Inodes that exist.
     pub fn inodes(&self, from: &impl Source) -> Result<u64, Fault> {
         get_counter(from, key::INODES)

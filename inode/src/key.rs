@@ -23,6 +23,17 @@ pub const INODES: u8 = 0x41;
 /// An inode with work left: inode number (u64).
 pub const PENDING: u8 = 0x42;
 
+/// A session of a face that has held locks: its id (16 bytes). The value is empty.
+pub const LOCKER: u8 = 0x43;
+
+/// That key.
+pub fn locker(session: &[u8; 16]) -> [u8; 25] {
+    let mut key = [0; 25];
+    key[..9].copy_from_slice(&prefix(VOLUME, LOCKER));
+    key[9..].copy_from_slice(session);
+    key
+}
+
 /// Nine bytes: what precedes every subkey.
 pub fn prefix(ino: u64, kind: u8) -> [u8; 9] {
     let mut key = [0; 9];

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::{
     limits::RANGES,
     types::{
-        Attributes, Conflict, FileId, Found, Identity, Object, Path, Place, Range, SetAttributes,
-        Time, Wanted, XattrName,
+        Attributes, Conflict, Found, Identity, Object, Path, Place, Range, SetAttributes, Time,
+        Wanted, XattrName,
     },
     wire::{List, Malformed, Reader, Wire, layout},
 };
@@ -575,6 +575,15 @@ macro_rules! calls {
             }
         }
 
+        impl Request {
+            /// Appends the request, without its identity.
+            pub fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$name(call) => call.put(out),)*
+                }
+            }
+        }
+
         $(impl Call for $name {
             const OP: Op = Op::$name;
             type Reply = $reply;
@@ -624,6 +633,3 @@ pub fn put_request<C: Call>(out: &mut Vec<u8>, identity: &Identity, call: &C) {
     identity.put(out);
     call.put(out);
 }
-
-// FileId is part of this page's vocabulary through `Attributes` and `Object`.
-const _: fn(FileId) -> Object = Object::Id;

@@ -44,6 +44,7 @@ errnos! {
     EPROTO = 71, "Protocol error";
     EOPNOTSUPP = 95, "Not supported";
     ENOBUFS = 105, "Too much is remembered for this session: sync, and move the mark";
+    EHOSTDOWN = 112, "The store is away: nothing was done, ask again";
     ESHUTDOWN = 108, "The server stops";
     ESTALE = 116, "That file is gone";
     ECANCELED = 125, "Cancelled";

@@ -59,7 +59,7 @@ def place(path):
 
 def attributes(answer):
     ino, generation, kind, _, mode, nlink, uid, gid, _, _, size, used = struct.unpack(
-        "<QIBBHIIIIIQQ", answer[:56]
+        "<QIBBHIIIIIQQ", answer[:52]
     )
     return dict(ino=ino, generation=generation, kind=kind, mode=mode, uid=uid, gid=gid, size=size, used=used)
 

@@ -5,6 +5,7 @@
 //!   alone     what only Esker is asked: destage, objects, start, memory
 //!   recovery  starts after a kill, by the length of the log
 //!   log       the log by itself: group commit against a bare append
+//!   echo      our own protocol beside a bare echo, and beside our NFS
 //!   report    the table, in Markdown
 //! ```
 //!
@@ -16,6 +17,7 @@
 //! printed, passed or missed.
 
 mod alone;
+mod echo;
 mod log;
 mod pairs;
 mod recovery;
@@ -23,6 +25,7 @@ mod report;
 mod stores;
 
 pub use alone::{bare_append, destage, objects, start_time};
+pub use echo::rpc_beside_echo;
 pub use log::group_commit;
 pub use pairs::{ASYNC_ROWS, ROWS, RowPlan, measure};
 pub use recovery::recovery;

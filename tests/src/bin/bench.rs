@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use esker_tests::bench::{
     ASYNC_ROWS, Fact, ROWS, Report, Stores, bare_append, destage, group_commit, measure, objects,
-    recovery, start_time,
+    recovery, rpc_beside_echo, start_time,
 };
 use esker_tests::ganesha::{Ganesha, in_own_namespace, unpack};
 use esker_tests::load::{LoadError, Prepared, now, rss_bytes};
@@ -25,7 +25,7 @@ struct Args {
     #[arg(long, default_value_t = 2.0)]
     secs: f64,
     /// Only this part: rows, log, destage, objects, start; or one that is measured alone: recovery
-    /// (no other server, no root), and stores, on the store that --store and the environment name.
+    /// and rpc (no other server, no root), and stores, on the store that --store and the environment name.
     #[arg(long)]
     part: Option<String>,
     /// Only rows whose name begins so (null, getattr, chain …).
@@ -203,6 +203,20 @@ fn alone_recovery(args: &Args, target: &Path) -> Result<(), LoadError> {
     Ok(report.publish(&format!("{cores} cores, {time:.0} s in all."), &out)?)
 }
 
+/// RPC beside a bare echo: no other server, no namespace.
+fn alone_rpc(args: &Args, target: &Path) -> Result<(), LoadError> {
+    esker_tests::server::binary()?;
+    let work = tempfile::tempdir_in(target)?;
+    let out = args.out.clone().unwrap_or_else(|| target.join("bench-rpc.md"));
+    let mut report = Report::default();
+    let begin = now();
+    let time = Duration::from_secs_f64(args.secs);
+    rpc_beside_echo(work.path(), args.pairs, time)?.into_iter().for_each(|fact| report.fact(fact));
+    let cores = std::thread::available_parallelism()?;
+    let took = (now() - begin).as_secs_f64();
+    Ok(report.publish(&format!("{cores} cores, {took:.0} s in all."), &out)?)
+}
+
 fn main() -> Result<(), LoadError> {
     let args = Args::parse();
     let exe = std::env::current_exe()?;
@@ -212,6 +226,9 @@ fn main() -> Result<(), LoadError> {
         .ok_or_else(|| LoadError::Wrong("this program is in no target directory".into()))?;
     if args.part.as_deref() == Some("recovery") {
         return alone_recovery(&args, target);
+    }
+    if args.part.as_deref() == Some("rpc") {
+        return alone_rpc(&args, target);
     }
     if args.part.as_deref() == Some("stores") {
         esker_tests::server::binary()?;

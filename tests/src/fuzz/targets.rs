@@ -244,9 +244,17 @@ fn documents(bytes: &[u8]) {
     assert!(given.into_iter().flatten().all(|names| names <= bytes.len()));
 }
 
-/// Frames of our own protocol: a header is written again as it was, its body is read as every request
-/// and as the words of a refusal.
+/// Frames of our own protocol are the same however the bytes arrive, and what decodes is written as
+/// the same bytes: a header, the handshake, a request. A body is read as every request and as the
+/// words of a refusal.
 fn frames(bytes: &[u8]) {
+    let whole = rpcsvr::fuzz::frames(bytes, usize::MAX);
+    for piece in [1, 7, 1000] {
+        assert_eq!(rpcsvr::fuzz::frames(bytes, piece), whole, "in pieces of {piece}");
+    }
+    whole.iter().for_each(|frame| {
+        rpcsvr::fuzz::request(frame);
+    });
     let bytes = Bytes::copy_from_slice(bytes);
     let expected = rpc::expected(&bytes, rpc::limits::FRAME_BYTES);
     let Ok(frame) = rpc::Frame::of(&bytes) else { return };
