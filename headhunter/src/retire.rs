@@ -161,9 +161,18 @@ impl Inner {
         // On a fencing store the seal itself stands at that counter, for ever.
         let first = ended.seal + u32::from(self.settings.header.fencing);
         let void = (first..ended.seal + limits::VOID_IDS).map(|n| SegmentId::chain(ended.epoch, n));
+        // What its writer had under way when it was fenced, not knowing that it had landed, it puts
+        // again, though it was retired meanwhile. No replay wants it, nor does usage know it.
+        let replayed = match &keeper.kept[..] {
+            [older, _] => older.replay_start,
+            _ => None,
+        };
+        let last = ended.seal.saturating_sub(limits::VOID_IDS)..ended.seal;
+        let again = last.map(|n| SegmentId::chain(ended.epoch, n));
+        let again = again.filter(|id| replayed.is_some_and(|start| *id < start));
         let side = (0..ended.side_mark).map(|n| SegmentId::side(ended.epoch, n));
         let mut unknown = Vec::new();
-        for id in side.chain(void) {
+        for id in side.chain(void).chain(again) {
             if !self.is_known(id).await? && !keeper.kept.iter().any(|k| k.held.contains(&id)) {
                 unknown.push(id);
             }

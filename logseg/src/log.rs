@@ -357,12 +357,14 @@ impl Log {
         self.core().reader.read_part(location, part).await
     }
 
-    /// Starts writing side segments.
+    /// Starts writing side segments. Looks first whether another has taken the volume: a side
+    /// segment finds no seal in its way.
     ///
-    /// Errors: `Fenced`, `ReadOnly`.
+    /// Errors: `Fenced`, `ReadOnly`; `Store` where it cannot be seen.
     pub async fn side_writer(&self) -> Result<SideWriter, LogError> {
         let core = self.core();
         core.check()?;
+        core.not_succeeded().await?;
         let stored_through = core.lock().view.stored_through();
         let config = SideConfig {
             store: core.store.clone(),

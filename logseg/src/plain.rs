@@ -1,5 +1,6 @@
 //! Whether the epoch is still ours, on a plain store (R2): a put there fences nobody, so the writer
-//! looks, after a put and before it acknowledges, publishes or deletes anything.
+//! looks, after a put and before it acknowledges, publishes or deletes anything. And, on any store,
+//! before it puts what no seal stands in the way of: side segments.
 
 use swiftclient::StoreError;
 
@@ -52,5 +53,28 @@ impl Core {
         let error = failure.error();
         self.fail(failure);
         Err(error)
+    }
+
+    /// On any store: looks whether the next epoch has begun. What a writer that was overruled and
+    /// stopped for a long time puts beside the chain, nobody sweeps any more (R8). One request.
+    ///
+    /// Errors: `Fenced` naming the holder (the log then takes nothing more); what the store gave.
+    pub(crate) async fn not_succeeded(&self) -> Result<(), LogError> {
+        if !self.header.fencing {
+            return self.still_ours().await;
+        }
+        for doubted in [false, true] {
+            let next = read_epoch(&*self.store, self.epoch + 1).await?;
+            let Some(next) = next.filter(|next| next.at.epoch() == self.epoch) else { break };
+            if doubted {
+                let failure = Failure::Fenced(next.holder);
+                let error = failure.error();
+                self.fail(failure);
+                return Err(error);
+            }
+            // It ends this server, so it takes two answers that cannot both have gone astray.
+            self.store.distrust();
+        }
+        Ok(())
     }
 }

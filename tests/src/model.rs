@@ -35,6 +35,8 @@ pub struct Node {
     pub entries: BTreeMap<Vec<u8>, u64>,
     /// `..` of a directory.
     pub parent: u64,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     verifier: Option<[u8; 8]>,
 }
 
@@ -61,6 +63,7 @@ impl Model {
             bytes: Vec::new(),
             entries: BTreeMap::new(),
             parent: ROOT,
+            xattrs: BTreeMap::new(),
             verifier: None,
         };
         Self { nodes: HashMap::from([(ROOT, root)]), next: ROOT + 1, held: HashMap::new(), links }
@@ -278,6 +281,7 @@ impl Model {
             bytes: Vec::new(),
             entries: BTreeMap::new(),
             parent: if kind == Kind::Directory { dir } else { 0 },
+            xattrs: BTreeMap::new(),
             verifier: None,
         };
         self.nodes.insert(ino, node);
@@ -358,6 +362,75 @@ impl Model {
         n.bytes[offset..end].copy_from_slice(data);
         n.mode = stripped(who, n, n.mode, false);
         Ok(())
+    }
+
+    /// Makes a hole; the size stays (fallocate(2), FALLOC_FL_PUNCH_HOLE).
+    pub fn punch(&mut self, who: &Caller, ino: u64, offset: usize, len: usize) -> Result<()> {
+        let n = self.node(ino)?;
+        is_file(n)?;
+        if !(who.owner_override && who.uid == n.uid) {
+            need(who, n, 2)?;
+        }
+        let n = self.at(ino);
+        let (from, to) = (offset.min(n.bytes.len()), (offset + len).min(n.bytes.len()));
+        n.bytes[from..to].fill(0);
+        n.mode = stripped(who, n, n.mode, false);
+        Ok(())
+    }
+
+    /// Value of an extended attribute (xattr(7)).
+    pub fn getxattr(&self, who: &Caller, ino: u64, name: &[u8]) -> Result<&[u8]> {
+        let n = self.node(ino)?;
+        match namespace(name)? {
+            b"user." if !holds_user(n) => return Err(FsError::NoData),
+            b"user." => need(who, n, 4)?,
+            b"trusted." if who.uid != 0 => return Err(FsError::NoData),
+            _ => {}
+        }
+        n.xattrs.get(name).map(Vec::as_slice).ok_or(FsError::NoData)
+    }
+
+    /// Sets, or with `None` removes, an extended attribute (setxattr(2), removexattr(2)).
+    pub fn setxattr(
+        &mut self,
+        who: &Caller,
+        ino: u64,
+        name: &[u8],
+        value: Option<&[u8]>,
+        (create, replace): (bool, bool),
+    ) -> Result<()> {
+        let n = self.node(ino)?;
+        if namespace(name)? != b"user." {
+            if who.uid != 0 {
+                return Err(FsError::Perm);
+            }
+        } else {
+            let sticky = n.kind == Kind::Directory && n.mode & 0o1000 != 0;
+            if !holds_user(n) || sticky && who.uid != 0 && who.uid != n.uid {
+                return Err(FsError::Perm);
+            }
+            need(who, n, 2)?;
+        }
+        let there = n.xattrs.contains_key(name);
+        match value {
+            Some(_) if there && create => Err(FsError::Exist),
+            Some(_) if !there && replace => Err(FsError::NoData),
+            None if !there => Err(FsError::NoData),
+            Some(value) => {
+                self.at(ino).xattrs.insert(name.to_vec(), value.to_vec());
+                Ok(())
+            }
+            None => {
+                self.at(ino).xattrs.remove(name);
+                Ok(())
+            }
+        }
+    }
+
+    /// Names of the extended attributes that `who` is shown.
+    pub fn listxattr(&self, who: &Caller, ino: u64) -> Result<Vec<&[u8]>> {
+        let names = self.node(ino)?.xattrs.keys().map(Vec::as_slice);
+        Ok(names.filter(|n| who.uid == 0 || !n.starts_with(b"trusted.")).collect())
     }
 
     /// REMOVE (`directory` false) and RMDIR.
@@ -527,6 +600,21 @@ fn stripped(who: &Caller, n: &Node, mode: u32, chown: bool) -> u32 {
     }
     let run_as_group = mode & 0o010 != 0 || who.uid != 0 && !member(who, n.gid);
     mode & !0o4000 & if run_as_group { !0o2000 } else { !0 }
+}
+
+/// The namespace of an extended attribute, its prefix.
+fn namespace(name: &[u8]) -> Result<&'static [u8]> {
+    if name.len() > 255 {
+        return Err(FsError::Range);
+    }
+    let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    let space = spaces.into_iter().find(|s| name.starts_with(s)).ok_or(FsError::NotSupp)?;
+    if name.len() == space.len() || name.contains(&0) { Err(FsError::Inval) } else { Ok(space) }
+}
+
+/// `user.` attributes belong to files and directories alone.
+fn holds_user(n: &Node) -> bool {
+    matches!(n.kind, Kind::File | Kind::Directory)
 }
 
 fn good_name(name: &[u8]) -> Result<()> {

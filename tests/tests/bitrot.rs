@@ -182,7 +182,7 @@ fn scene() -> Scene {
     machine.disk.set_capacity(Some(16 << 20));
     let index = machine.open();
     let volume = now(Volume::open(index.clone(), (0, 0))).unwrap();
-    let mut b = Builder { volume, index, states: Vec::new(), dice: Dice(7), noting: false };
+    let mut b = Builder { volume, index, states: Vec::new(), dice: Dice::new(7), noting: false };
     b.many(0);
     now(b.index.checkpoint_now()).unwrap();
     b.many(1);
@@ -447,7 +447,7 @@ fn every_flipped_bit_is_found_and_never_read() {
     assert_eq!((&sound.findings, &sound.notes), (&vec![], &vec![]));
     let newest = scene.states.last().unwrap().0;
     assert_eq!(scene.compare(&open_still(&config), newest, "sound"), 0);
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     let (mut all, mut named_kinds, mut paddings) = (0, 0, 0);
     for (kind, places) in kinds(&scene.machine) {
         let mut tally = Tally::default();

@@ -5,26 +5,20 @@
 
 mod pair;
 
-use esker_tests::model::Model;
-use fs::{FsError, Seq, SyncMode, Tuning, Volume};
-use pair::{Dice, Pair, machine::Machine, now};
-
-/// What was true after which record.
-struct History {
-    states: Vec<(Seq, Model)>,
-    acknowledged: Seq,
-}
+use fs::{FsError, SyncMode, Tuning, Volume};
+use pair::{
+    Dice, Pair,
+    lives::{End, History},
+    machine::Machine,
+    now,
+};
 
 fn live(pair: &mut Pair, history: &mut History, steps: usize) {
     for _ in 0..steps {
         pair.step();
-        history.states.push((pair.index.last_seq(), pair.m.clone()));
+        history.note(pair);
         match pair.dice.below(40) {
-            0..=2 => {
-                let seq = pair.index.last_seq();
-                now(pair.v.sync(seq, SyncMode::Inline)).unwrap();
-                history.acknowledged = seq;
-            }
+            0..=2 => history.sync(pair),
             3 => now(pair.index.checkpoint_now()).unwrap(),
             4 => drop(now(pair.v.tend()).unwrap()),
             _ => {}
@@ -32,65 +26,25 @@ fn live(pair: &mut Pair, history: &mut History, steps: usize) {
     }
 }
 
-/// Ends this life, finds what is left, and puts the pair there.
-fn die(machine: &mut Machine, pair: &mut Pair, history: &mut History, tuning: Tuning) {
-    let clean = pair.dice.one_in(4);
-    let (last, durable) = (pair.index.last_seq(), pair.index.durable_seq());
-    println!(
-        "  dies at {last:?}, durable {durable:?}{}",
-        if clean { ", after a close" } else { "" }
-    );
-    if clean {
-        now(pair.index.close()).unwrap();
-        history.acknowledged = history.states.last().unwrap().0;
-    }
-    if !clean && pair.dice.one_in(3) {
-        println!("  killed");
-        machine.disk.kill();
-        // The page cache lives: nothing committed to a file is lost, but what was in memory is.
-    } else {
-        machine.disk.crash(&*machine.dice);
-    }
-    machine.disk = machine.disk.process();
-    let index = machine.open();
-    let last = index.last_seq();
-    assert!(last >= history.acknowledged, "{last:?} lost {:?}", history.acknowledged);
-    history.states.retain(|(seq, _)| *seq <= last);
-    let (_, state) = history.states.last().unwrap();
-    pair.m = state.clone();
-    pair.m.restart();
-    let (kept, lost) = pair.known.iter().partition(|(m, _)| pair.m.knew(*m));
-    pair.known = kept;
-    let lost: Vec<(u64, fs::FileId)> = lost;
-    pair.lost.extend(lost.iter().map(|(_, id)| id.ino));
-    pair.ctimes.clear();
-    pair.v = now(Volume::open_tuned(index.clone(), (9, 9), tuning)).unwrap();
-    pair.index = index;
-    for (_, id) in lost {
-        assert_eq!(now(pair.v.getattr(id)), Err(FsError::Stale), "{id:?} was never made");
-    }
-    while now(pair.v.tend()).unwrap() {}
-    pair.compare();
-    history.states.push((pair.index.last_seq(), pair.m.clone()));
-    history.acknowledged = last;
-}
-
 fn run(seed: u64) {
     let runtime = pair::use_runtime();
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let tuning = Tuning { numbers_block: 64, ..pair::tuning(&mut dice) };
     // Small segments and transactions, or the largest that the reserve lets be quick.
     let segment_bytes = *dice.pick(&[64 << 10, 1 << 20, 4 << 20]);
     let mut machine = Machine::new(seed, runtime, segment_bytes);
     let clock = machine.clock.clone();
     let mut pair = Pair::on(machine.open(), clock, dice, tuning);
-    let first = pair.index.last_seq();
-    now(pair.v.sync(first, SyncMode::Inline)).unwrap();
-    let mut history = History { states: vec![(first, pair.m.clone())], acknowledged: first };
+    let mut history = History::begin(&pair);
     for _life in 0..8 {
         let steps = 20 + pair.dice.below(150);
         live(&mut pair, &mut history, steps);
-        die(&mut machine, &mut pair, &mut history, tuning);
+        let end = match (pair.dice.one_in(4), pair.dice.one_in(3)) {
+            (true, _) => End::Closed,
+            (false, true) => End::Killed,
+            _ => End::Crashed,
+        };
+        history.die(&mut machine, &mut pair, tuning, end);
     }
 }
 

@@ -77,7 +77,7 @@ fn reopen(machine: &Machine, pair: &mut Pair) {
 
 fn start(seed: u64) -> (Machine, Pair) {
     let runtime = pair::use_runtime();
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let machine = Machine::new(seed, runtime, *dice.pick(&[64 << 10, 256 << 10]));
     let clock = machine.clock.clone();
     let pair = Pair::on(machine.open(), clock, dice, tuning());

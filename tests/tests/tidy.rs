@@ -294,9 +294,8 @@ fn occurrences(texts: &[String], except: &[&str]) -> Vec<String> {
     found
 }
 
-#[test]
-fn every_test_that_the_table_of_invariants_names_exists() {
-    let table = fs::read_to_string(root().join("docs/invariants.md")).unwrap();
+/// Of the tests that `table` names as `file: name` those that are not there; and how many it names.
+fn missing_tests(table: &str) -> (Vec<String>, usize) {
     let named = table.split('`').filter_map(|part| part.split_once(".rs: "));
     let (mut missing, mut count) = (Vec::new(), 0);
     for (file, name) in named {
@@ -306,6 +305,78 @@ fn every_test_that_the_table_of_invariants_names_exists() {
             missing.push(format!("{file}.rs: {name}"));
         }
     }
+    (missing, count)
+}
+
+/// Each of the twenty-eight has a test that is there and a patch that leaves its rule out.
+#[test]
+fn every_scenario_has_its_test_and_its_breakage() {
+    let table = fs::read_to_string(root().join("docs/scenarios.md")).unwrap();
+    let (mut missing, _) = missing_tests(&table);
+    let all = (1..=13).map(|n| format!("S{n}")).chain((1..=15).map(|n| format!("A{n}")));
+    for scenario in all {
+        let Some(row) = table.lines().find(|l| l.starts_with(&format!("| {scenario} | "))) else {
+            missing.push(format!("no row {scenario}"));
+            continue;
+        };
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [_, _, _, tests, breakages] = cells[..] else { panic!("five cells: {row}") };
+        if missing_tests(tests).1 == 0 {
+            missing.push(format!("{scenario} names no test"));
+        }
+        let patches: Vec<_> = breakages.split('`').skip(1).step_by(2).collect();
+        let there = |name: &&str| root().join(format!("tests/breakages/{name}.patch")).is_file();
+        let gone = patches.iter().filter(|name| !there(name));
+        missing.extend(gone.map(|name| format!("no {name}.patch")));
+        if patches.is_empty() {
+            missing.push(format!("{scenario} names no breakage"));
+        }
+    }
+    none("of docs/scenarios.md is not there", &missing);
+}
+
+/// A patch that no longer applies breaks nothing, and would prove nothing.
+#[test]
+fn every_breakage_applies() {
+    let dir = root().join("tests/breakages");
+    let told = fs::read_to_string(root().join("docs/testing.md")).unwrap();
+    let (_, told) = told.split_once("<!-- breakages -->").unwrap();
+    let (told, _) = told.split_once("<!-- end -->").unwrap();
+    let (mut found, mut count) = (Vec::new(), 0);
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "patch") {
+            continue;
+        }
+        count += 1;
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let row = format!("\n| {} | ", name.trim_end_matches(".patch"));
+        if !told.contains(&row) {
+            found.push(format!("{name}: no row in docs/testing.md"));
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for line in ["What: ", "Check: -p "] {
+            if !text.lines().any(|l| l.starts_with(line)) {
+                found.push(format!("{name}: no line {line}"));
+            }
+        }
+        let mut git = Command::new("git");
+        let applied =
+            git.args(["apply", "--check"]).arg(&path).current_dir(root()).output().unwrap();
+        if !applied.status.success() {
+            found.push(format!("{name}: {}", String::from_utf8_lossy(&applied.stderr).trim()));
+        }
+    }
+    assert!(count >= 25, "only {count} breakages");
+    let rows = told.lines().filter(|line| line.starts_with("| ")).count() - 1;
+    assert_eq!(rows, count, "rows in docs/testing.md, patches");
+    none("breakages that do not apply", &found);
+}
+
+#[test]
+fn every_test_that_the_table_of_invariants_names_exists() {
+    let table = fs::read_to_string(root().join("docs/invariants.md")).unwrap();
+    let (mut missing, count) = missing_tests(&table);
     assert!(count > 60, "only {count} tests are named");
     // The first cell of a row names one or more of them.
     let rows: BTreeSet<&str> = table

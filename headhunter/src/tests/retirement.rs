@@ -134,3 +134,25 @@ async fn segments_of_records_alone_do_not_pile_up() {
     assert!(memory.segments().len() < 25, "{:?}", memory.segments());
     check(&again).await;
 }
+
+/// A segment whose last live byte goes and that gets new ones before it is sealed lives: what was
+/// written to it later is found after any number of checkpoints.
+#[tokio::test]
+async fn a_segment_that_lives_again_stays() {
+    let (memory, index) = fresh(1 << 20);
+    write(&index, 1, 4_000).await.unwrap();
+    remove(&index, 1).await.unwrap(); // dead
+    write(&index, 2, 4_000).await.unwrap(); // in the same segment
+    for n in 0..5 {
+        index.checkpoint_now().await.unwrap();
+        write(&index, 100 + n, 10).await.unwrap();
+        check(&index).await;
+    }
+    let again = recover(&memory, settings(1 << 20)).await;
+    check(&again).await;
+    assert_eq!(contents(&again).await, contents(&index).await);
+    let key = key(2);
+    let value = index.view().get(&key).unwrap().unwrap();
+    let (segment, _) = refers(&key, &value)[0];
+    assert!(memory.segments().contains(&segment), "{segment} holds live bytes and is gone");
+}

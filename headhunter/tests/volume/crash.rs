@@ -226,3 +226,34 @@ async fn no_checkpoint_without_the_chain_that_it_follows() {
     let names = objects(&*config.log.store).await;
     assert_eq!(names.iter().filter(|name| name.starts_with("ckpt/")).count(), 1);
 }
+
+/// R7: pages lie beside the chain. While they cannot be stored, and a checkpoint waits for them for
+/// ever, commits and syncs cost what they always cost.
+#[tokio::test(start_paused = true)]
+async fn a_sync_waits_for_no_page() {
+    let sim = SimDisk::new();
+    sim.set_capacity(Some(48 << 20));
+    let disk: Arc<dyn Disk> = Arc::new(sim.process());
+    let memory = Memory::new().on_disk(disk.clone());
+    let faulty = Arc::new(Faulty::new(Arc::new(memory)).on_disk(disk.clone()));
+    let config = over(faulty.clone(), &disk, ROOT, &Env::simulated(1));
+    let mut life = Life { ops: Vec::new(), acknowledged: 0 };
+    let index = open(&config).await.unwrap();
+    let dice = SeededDice::new(9);
+    work(&index, &mut life, &dice, 20).await.unwrap();
+    let stuck = Rule::always(Fault::Hang).of(swiftclient::Verb::Put).at("side/");
+    faulty.add(stuck);
+    let mut checkpoint = Box::pin(index.checkpoint_now());
+    assert!(until_dark(&mut checkpoint).await.is_none());
+    for n in 1..=20 {
+        life.ops.push(Op::Write(n, 100));
+        let seq = run(&index, life.ops.len() as u64, life.ops.last().unwrap()).await.unwrap();
+        let synced = until_dark(index.sync(seq, SyncMode::Inline)).await;
+        synced.expect("a sync waits for pages").unwrap();
+    }
+    drop(checkpoint); // a check waits for it
+    faulty.heal();
+    verify(&index, &life.ops).await;
+    index.checkpoint_now().await.unwrap();
+    verify(&index, &life.ops).await;
+}

@@ -168,3 +168,66 @@ async fn objects_that_nobody_knows_are_found_by_enumeration() {
     assert!(names.iter().any(|n| n == seal.as_str()), "seals stay");
     verify(&index, &bed.ops).await;
 }
+
+/// A writer that was fenced and did not hear that its last segments had landed puts them again, when
+/// they are long retired: they go with the second sweep of its epoch.
+#[tokio::test(start_paused = true)]
+async fn what_a_fenced_writer_puts_again_is_swept() {
+    let mut bed = Bed::new();
+    let index = open(&bed.config).await.unwrap();
+    bed.churn(&index).await.unwrap();
+    drop(index);
+    let index = open(&bed.config).await.unwrap();
+    let chain = |names: &[String]| {
+        let counters = names.iter().filter_map(|n| n.strip_prefix("seg/00000002/"));
+        counters.map(|n| u32::from_str_radix(n, 16).unwrap()).max().unwrap()
+    };
+    let seal = chain(&objects(&bed.memory).await);
+    for _ in 0..2 {
+        bed.churn(&index).await.unwrap();
+    }
+    let again = [seal - 1, seal - 2].map(|n| segment_name(SegmentId::chain(2, n)));
+    let names = objects(&bed.memory).await;
+    for name in &again {
+        assert!(!names.iter().any(|n| n == name.as_str()), "{name} is not retired yet");
+        bed.memory.put_new(name, vec!["again".into()]).await.unwrap();
+    }
+    drop(index);
+    let index = open(&bed.config).await.unwrap();
+    bed.churn(&index).await.unwrap();
+    let names = objects(&bed.memory).await;
+    for name in &again {
+        assert!(!names.iter().any(|n| n == name.as_str()), "{name} is there for good");
+    }
+    assert_eq!(chain(&names), seal, "seals stay");
+    verify(&index, &bed.ops).await;
+}
+
+/// The records that reserve side ids are given up with the journal that alone has them: what was
+/// stored under those ids is found all the same.
+#[tokio::test(start_paused = true)]
+async fn what_an_abandoned_journal_had_reserved_is_swept() {
+    let mut bed = Bed::new();
+    let index = open(&bed.config).await.unwrap();
+    bed.faulty.add(Rule::always(Fault::Refuse(ErrorKind::Unavailable)).at("seg/00000002"));
+    bed.op(&index, Op::Write(1, 5_000)).await;
+    let checkpoint = index.checkpoint_now();
+    let never = tokio::time::timeout(Duration::from_secs(30), checkpoint).await;
+    assert!(never.is_err(), "published without its chain");
+    drop(index);
+    bed.faulty.heal();
+    let sides =
+        |names: Vec<String>| names.iter().filter(|n| n.starts_with("side/00000002")).count();
+    assert!(sides(objects(&bed.memory).await) > 0);
+    bed.config.log.journal = Some("/another".into());
+    bed.config.log.abandon_journal = true;
+    bed.ops.clear();
+    let index = open(&bed.config).await.unwrap();
+    verify(&index, &bed.ops).await;
+    bed.config.log.abandon_journal = false;
+    for _ in 0..2 {
+        bed.churn(&index).await.unwrap();
+    }
+    assert_eq!(sides(objects(&bed.memory).await), 0, "there for good");
+    verify(&index, &bed.ops).await;
+}

@@ -6,6 +6,7 @@ mod crash;
 mod destage;
 mod failures;
 mod far;
+mod fenced;
 mod full;
 mod plain;
 mod recovering;

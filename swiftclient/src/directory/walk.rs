@@ -98,6 +98,10 @@ impl Inner {
         for (dir, indexes) in touched {
             if let Err(e) = self.disk.sync_dir(&dir) {
                 for i in indexes {
+                    // A later fsync that succeeds proves nothing: the kernel reports a failed
+                    // write-back once. An entry that the next try removes makes the directory dirty
+                    // again, also where that is another process.
+                    let _ = self.path_of(&names[i]).map(|path| self.disk.create_new(&path));
                     outcome[i] = Err(sorted(Doing::Writing, format!("delete {}", names[i]), &e));
                 }
             }

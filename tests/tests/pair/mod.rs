@@ -1,6 +1,7 @@
 //! A volume and a model that go through the same random operations; answers and trees are compared.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)] // tests
 
+pub mod lives;
 pub mod machine;
 
 use std::{
@@ -28,22 +29,44 @@ use tokio::{
     time::Instant,
 };
 
-/// SplitMix64: the seed is the whole story of a run.
-pub struct Dice(pub u64);
+/// Where choices come from: SplitMix64, so that the seed is the whole story of a run; or a list, so
+/// that a failing run can be made smaller choice by choice (behind its end all are 0).
+pub enum Dice {
+    Mixed(u64),
+    Listed(Vec<u16>),
+}
 
 impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self::Mixed(seed)
+    }
+
+    /// `choices` from the last to the first.
+    pub fn listed(choices: Vec<u16>) -> Self {
+        Self::Listed(choices)
+    }
+
     pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        match self {
+            Self::Mixed(state) => {
+                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut z = *state;
+                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ (z >> 31)
+            }
+            Self::Listed(choices) => choices.pop().map_or(0, u64::from),
+        }
     }
     pub fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.roll() % n as u64).unwrap()
     }
     pub fn one_in(&mut self, n: u64) -> bool {
-        self.roll().is_multiple_of(n)
+        match self {
+            Self::Mixed(_) => self.roll().is_multiple_of(n),
+            // The smallest choice is the usual case.
+            Self::Listed(_) => self.roll() % n == n - 1,
+        }
     }
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len())]
@@ -68,6 +91,78 @@ impl Clock for Jumping {
 
 const NAMES: [&[u8]; 13] =
     [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"\xff\xfe", b"..", b".", b"", b"x/y", &[b'n'; 256]];
+
+/// Names of extended attributes.
+const XATTRS: [&[u8]; 9] = [
+    b"user.a",
+    b"user.b",
+    b"trusted.t",
+    b"security.s",
+    b"user.longer-than-most-names-are-and-all-in-one",
+    b"user.",
+    b"system.posix_acl_access",
+    b"user.\0",
+    &[b'u'; 256],
+];
+
+/// What happens to both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// The wall clock jumps.
+    Clock,
+    Create,
+    Mkdir,
+    /// Symlinks and devices.
+    Node,
+    Write,
+    Punch,
+    Read,
+    Seek,
+    Remove,
+    Rename,
+    Link,
+    SetAttributes,
+    /// To a size that may be far from what it was.
+    Truncate,
+    SetXattr,
+    Hold,
+    Release,
+    Look,
+}
+
+/// By weight.
+pub const DEEDS: [Deed; 30] = [
+    Deed::Create,
+    Deed::Create,
+    Deed::Create,
+    Deed::Mkdir,
+    Deed::Mkdir,
+    Deed::Node,
+    Deed::Write,
+    Deed::Write,
+    Deed::Write,
+    Deed::Write,
+    Deed::Punch,
+    Deed::Read,
+    Deed::Read,
+    Deed::Seek,
+    Deed::Remove,
+    Deed::Remove,
+    Deed::Remove,
+    Deed::Rename,
+    Deed::Rename,
+    Deed::Rename,
+    Deed::Link,
+    Deed::Link,
+    Deed::SetAttributes,
+    Deed::SetAttributes,
+    Deed::Truncate,
+    Deed::SetXattr,
+    Deed::SetXattr,
+    Deed::Hold,
+    Deed::Release,
+    Deed::Look,
+];
 
 pub struct Pair {
     pub v: Volume,
@@ -119,7 +214,7 @@ pub fn tuning(dice: &mut Dice) -> Tuning {
 impl Pair {
     /// On an index in memory.
     pub fn in_memory(seed: u64) -> (Self, Tuning) {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let tuning = tuning(&mut dice);
         let clock = Arc::new(Jumping(AtomicU64::new(1 << 60)));
         let index = Index::in_memory(Env { clock: clock.clone(), ..Env::real() });
@@ -206,37 +301,50 @@ impl Pair {
     /// One random operation on both; their answers must agree.
     pub fn step(&mut self) {
         if self.dice.one_in(4) {
-            let back = self.dice.one_in(3);
-            let by = self.dice.roll() % (1 << 40);
-            let clock = &self.clock.0;
-            if back {
-                clock.fetch_sub(by, Ordering::Relaxed)
-            } else {
-                clock.fetch_add(by, Ordering::Relaxed)
-            };
+            self.does(Deed::Clock);
         }
+        let deed = *self.dice.pick(&DEEDS);
+        self.does(deed);
+    }
+
+    /// One operation on both, its details from the dice.
+    pub fn does(&mut self, deed: Deed) {
         let who = self.caller();
         let cx = self.context(&who);
-        match self.dice.below(22) {
-            0..=2 => self.create(&cx),
-            3 => self.mkdir(&cx),
-            4 => self.node(&cx),
-            5..=8 => self.write(&cx),
-            9..=10 => self.read(&who),
-            11..=12 => self.remove(&cx),
-            13..=15 => self.rename(&cx),
-            16 => self.link(&cx),
-            17..=18 => self.setattr(&cx),
-            19 => {
+        match deed {
+            Deed::Clock => {
+                let back = self.dice.one_in(3);
+                let by = self.dice.roll() % (1 << 40);
+                let clock = &self.clock.0;
+                if back {
+                    clock.fetch_sub(by, Ordering::Relaxed)
+                } else {
+                    clock.fetch_add(by, Ordering::Relaxed)
+                };
+            }
+            Deed::Create => self.create(&cx),
+            Deed::Mkdir => self.mkdir(&cx),
+            Deed::Node => self.node(&cx),
+            Deed::Write => self.write(&cx),
+            Deed::Punch => self.punch(&cx),
+            Deed::Read => self.read(&who),
+            Deed::Seek => self.seek(&who),
+            Deed::Remove => self.remove(&cx),
+            Deed::Rename => self.rename(&cx),
+            Deed::Link => self.link(&cx),
+            Deed::SetAttributes => self.setattr(&cx),
+            Deed::Truncate => self.truncate(&cx),
+            Deed::SetXattr => self.setxattr(&cx),
+            Deed::Hold => {
                 let (m, v) = self.object();
                 assert_eq!(self.m.hold(m), now(self.v.hold(v)));
             }
-            20 => {
+            Deed::Release => {
                 let (m, v) = self.object();
                 self.m.release(m);
                 now(self.v.release(v)).unwrap();
             }
-            _ => self.lookup(&who),
+            Deed::Look => self.lookup(&who),
         }
     }
 
@@ -322,9 +430,13 @@ impl Pair {
 
     fn write(&mut self, cx: &Context) {
         let (mo, vo) = self.object();
-        let (offset, len) = (self.dice.below(2_000), self.dice.below(600));
-        let data: Vec<u8> =
-            (0..len).map(|_| u8::try_from(self.dice.below(255)).unwrap() + 1).collect();
+        let (mut offset, len) = (self.dice.below(2_000), self.dice.below(600));
+        if self.dice.one_in(12) {
+            offset *= 20; // leaves a hole
+        }
+        let (first, by) = (self.dice.roll(), self.dice.roll() | 1);
+        let byte = |n: u64| (first.wrapping_add(n * by) % 255).to_le_bytes()[0] + 1;
+        let data: Vec<u8> = (0..len as u64).map(byte).collect();
         let m = self.m.write(&cx.caller, mo, offset, &data);
         match now(self.v.write(cx, vo, offset as u64, Bytes::from(data))) {
             Ok(changed) => {
@@ -347,6 +459,69 @@ impl Pair {
             }
             (m, v) => assert_eq!(m.map(drop), v.map(drop).map_err(|f| f.error)),
         }
+    }
+
+    fn punch(&mut self, cx: &Context) {
+        let (mo, vo) = self.object();
+        let (offset, len) = (self.dice.below(2_500), self.dice.below(1_500) + 1);
+        let m = self.m.punch(&cx.caller, mo, offset, len);
+        match now(self.v.punch(cx, vo, offset as u64, len as u64)) {
+            Ok(changed) => {
+                assert_eq!(m, Ok(()));
+                self.seen(&changed.wcc);
+            }
+            Err(f) => self.refused(m, Err(f)),
+        }
+    }
+
+    /// Where there is said to be no data, there are zeros; what comes first is data or a hole.
+    fn seek(&mut self, who: &Caller) {
+        let (mo, vo) = self.object();
+        let (offset, data) = (self.dice.below(3_000), self.dice.one_in(2));
+        let m = self.m.read(who, mo, offset, usize::MAX / 2).map(<[u8]>::to_vec);
+        match (m, now(self.v.seek(who, vo, offset as u64, data))) {
+            (Ok(rest), Ok(found)) => {
+                let before = usize::try_from(found).unwrap() - offset;
+                assert!(before <= rest.len(), "beyond the end");
+                let zeros = rest[..before].iter().all(|b| *b == 0);
+                assert!(zeros || !data, "data before {found}, the first data");
+            }
+            (Ok(rest), Err(f)) => {
+                assert_eq!(f.error, FsError::Nxio);
+                // Beyond the end, or nothing but a hole follows.
+                assert!(rest.is_empty() || data && rest.iter().all(|b| *b == 0));
+            }
+            (m, v) => assert_eq!(m.map(drop), v.map(drop).map_err(|f| f.error)),
+        }
+    }
+
+    fn setxattr(&mut self, cx: &Context) {
+        let (mo, vo) = self.object();
+        let n = if self.dice.one_in(6) { XATTRS.len() } else { 5 };
+        let name = XATTRS[self.dice.below(n)];
+        let (set, how) = (!self.dice.one_in(3), self.dice.below(4));
+        let (create, replace) = (how == 1, how == 2);
+        let len = if self.dice.one_in(10) { 4_000 } else { 60 };
+        let value = vec![b'v'; self.dice.below(len)];
+        let value = set.then_some(&value[..]);
+        let m = self.m.setxattr(&cx.caller, mo, name, value, (create, replace));
+        match now(self.v.setxattr(cx, vo, name, value, create, replace)) {
+            Ok(changed) => {
+                assert_eq!(m, Ok(()));
+                self.seen(&changed.wcc);
+            }
+            Err(f) => self.refused(m, Err(f)),
+        }
+        self.same_xattrs(&cx.caller, (mo, vo), name);
+    }
+
+    fn same_xattrs(&self, who: &Caller, (mo, vo): (u64, FileId), name: &[u8]) {
+        let (m, v) = (self.m.getxattr(who, mo, name), now(self.v.getxattr(who, vo, name)));
+        assert_eq!(m.map(<[u8]>::to_vec), v.map(|v| v.to_vec()));
+        let m = self.m.listxattr(who, mo).map(|n| n.iter().map(|n| n.to_vec()).collect());
+        let v = now(self.v.listxattr(who, vo));
+        let sorted = |names: Vec<Bytes>| names.iter().map(|n| n.to_vec()).collect::<BTreeSet<_>>();
+        assert_eq!(m, v.map(sorted));
     }
 
     fn remove(&mut self, cx: &Context) {
@@ -400,9 +575,20 @@ impl Pair {
         }
     }
 
+    fn truncate(&mut self, cx: &Context) {
+        let object = self.object();
+        let most = *self.dice.pick(&[1, 1_000, 60_000]);
+        let size = self.dice.roll() % most;
+        self.set_on(cx, object, SetAttributes { size: Some(size), ..Default::default() });
+    }
+
     fn setattr(&mut self, cx: &Context) {
-        let (mo, vo) = self.object();
+        let object = self.object();
         let set = self.set(true);
+        self.set_on(cx, object, set);
+    }
+
+    fn set_on(&mut self, cx: &Context, (mo, vo): (u64, FileId), set: SetAttributes) {
         let m = self.m.setattr(&cx.caller, mo, &set);
         match now(self.v.setattr(cx, vo, set, None)) {
             Ok(changed) => {
@@ -453,6 +639,15 @@ impl Pair {
                 }
             };
             alive += 1;
+            let names: BTreeSet<_> =
+                now(self.v.listxattr(&root, *v)).unwrap().into_iter().collect();
+            assert!(
+                names.iter().map(|n| &n[..]).eq(node.xattrs.keys().map(|n| &n[..])),
+                "{names:?}"
+            );
+            for (name, value) in &node.xattrs {
+                assert!(now(self.v.getxattr(&root, *v, name)).unwrap() == value[..], "other xattr");
+            }
             match node.kind {
                 Kind::File => {
                     let read = now(self.v.read(&root, *v, 0, 1 << 20)).unwrap();

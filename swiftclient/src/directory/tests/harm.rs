@@ -255,6 +255,29 @@ async fn a_name_left_by_a_killed_writer_is_durable_before_it_is_believed() {
     }
 }
 
+/// A failed fsync of the directory leaves its pages clean: the next one says OK and does nothing. So
+/// the deletion is done again, by this process or by another.
+#[tokio::test]
+async fn a_deletion_whose_fsync_failed_is_done_again() {
+    for killed in [false, true] {
+        let mut sim = SimDisk::new();
+        let mut store = sim_store(&sim);
+        store.put_new(&name("seg/0"), body(b"0")).await.unwrap();
+        sim.harm(Harmed::nth(Operation::SyncDir, 0, libc::EIO));
+        let first = store.delete_many(&[name("seg/0")]).await.unwrap();
+        assert!(first[0].is_err());
+        if killed {
+            sim.kill();
+            sim = sim.process();
+            store = sim_store(&sim);
+        }
+        store.delete_many(&[name("seg/0")]).await.unwrap().remove(0).unwrap();
+        assert_eq!(whole(&sim, "seg/0"), None);
+        sim.crash_losing_unsynced();
+        assert_eq!(whole(&sim.process(), "seg/0"), None, "it is back; killed: {killed}");
+    }
+}
+
 #[tokio::test]
 async fn a_root_left_by_a_killed_maker_is_durable_once_opened() {
     let sim = SimDisk::new();
