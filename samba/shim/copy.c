@@ -192,6 +192,7 @@ struct tevent_req *ek_offload_write_send_fn(struct vfs_handle_struct *handle, TA
 	struct ek_file *source, *target;
 	struct copy *copy;
 	NTSTATUS status;
+	bool overlap;
 
 	req = tevent_req_create(mem, &copy, struct copy);
 	if (req == NULL) {
@@ -217,7 +218,10 @@ struct tevent_req *ek_offload_write_send_fn(struct vfs_handle_struct *handle, TA
 	if (tevent_req_nterror(req, status)) {
 		return tevent_req_post(req, ev);
 	}
-	if (fsp_is_alternate_stream(from) || fsp_is_alternate_stream(to) || from->conn != to->conn) {
+	/* A chunk of SMB has 1 MiB at most, so what overlaps is read as a whole before it is written. */
+	overlap = file_id_equal(&from->file_id, &to->file_id) && at < to_at + n && to_at < at + n;
+	if (overlap || fsp_is_alternate_stream(from) || fsp_is_alternate_stream(to) ||
+	    from->conn != to->conn) {
 		status = copy_by_hand(from, at, to, to_at, n, &copy->copied);
 		if (!change_to_user_and_service_by_fsp(to)) {
 			status = NT_STATUS_INTERNAL_ERROR;

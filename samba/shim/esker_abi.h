@@ -85,6 +85,7 @@ struct ek_options {
  * sentence for the log. */
 int ek_connect(const struct ek_options *options, struct ek_share **share, struct ek_file **root,
 	       struct ek_attr *attr, uint64_t *device, char *why, size_t room);
+/* Makes everything durable and ends the session. */
 void ek_disconnect(struct ek_share *share);
 int ek_statfs(struct ek_share *share, const struct ek_who *who, struct ek_statfs *out);
 

@@ -27,7 +27,8 @@ void to_stat(const struct share *s, const struct ek_attr *a, SMB_STRUCT_STAT *st
 		.st_ex_mtime = to_timespec(a->mtime),
 		.st_ex_ctime = to_timespec(a->ctime),
 		.st_ex_blksize = 4096,
-		.st_ex_blocks = (a->used + 511) / 512,
+		/* In whole pieces of 4 KiB, as clients expect of an allocation. */
+		.st_ex_blocks = (a->used + 4095) / 4096 * 8,
 		/* The volume keeps no birth time; smbd keeps it in user.DOSATTRIB and reads it there. */
 		.st_ex_iflags = ST_EX_IFLAG_CALCULATED_BTIME,
 #if SMB_VFS_INTERFACE_VERSION >= 48
@@ -157,10 +158,11 @@ static int parent_of(struct vfs_handle_struct *handle, const struct files_struct
 	return result(r);
 }
 
-/* Streams are made above us, by streams_xattr, from extended attributes. */
+/* Streams are made above us, by streams_xattr, from extended attributes; the one called ::$DATA is the
+ * file itself. */
 static bool is_stream(const struct smb_filename *name)
 {
-	if (name->stream_name == NULL) {
+	if (!is_named_stream(name)) {
 		return false;
 	}
 	errno = ENOENT;

@@ -203,6 +203,7 @@ static int room(struct vfs_handle_struct *handle, struct ek_statfs *out)
 }
 
 #define BLOCK 4096
+#define CAPABILITIES (FILE_CASE_SENSITIVE_SEARCH | FILE_CASE_PRESERVED_NAMES | FILE_SUPPORTS_SPARSE_FILES)
 
 uint64_t ek_disk_free_fn(struct vfs_handle_struct *handle, const struct smb_filename *name,
 			 uint64_t *bsize, uint64_t *dfree, uint64_t *dsize)
@@ -235,7 +236,7 @@ int ek_statvfs_fn(struct vfs_handle_struct *handle, const struct smb_filename *n
 		.TotalFileNodes = fs.total_files,
 		.FreeFileNodes = fs.free_files,
 		.FsIdentifier = share_of(handle)->device,
-		.FsCapabilities = FILE_CASE_SENSITIVE_SEARCH | FILE_CASE_PRESERVED_NAMES,
+		.FsCapabilities = CAPABILITIES,
 	};
 	return 0;
 }
@@ -244,7 +245,7 @@ uint32_t ek_capabilities_fn(struct vfs_handle_struct *handle,
 			    enum timestamp_set_resolution *resolution)
 {
 	*resolution = TIMESTAMP_SET_NT_OR_BETTER;
-	return FILE_CASE_SENSITIVE_SEARCH | FILE_CASE_PRESERVED_NAMES;
+	return CAPABILITIES;
 }
 
 /* The absolute path, within the share, of a path that smbd gives. */

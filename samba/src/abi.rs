@@ -272,7 +272,7 @@ pub unsafe extern "C" fn ek_connect(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ek_disconnect(share: *mut EkShare) {
     status(|| {
-        drop(unsafe { Box::from_raw(share) });
+        unsafe { Box::from_raw(share) }.0.link.end();
         Ok(())
     });
 }

@@ -1,109 +1,69 @@
-//! The way to the server: one Unix socket, one request at a time.
+//! The way to the server: the client library, with errors as smbd wants them.
 
-use std::{
-    io::{self, Read, Write},
-    os::unix::net::UnixStream,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use rpc::{
-    FileId, Frame, Header, Identity, Wire,
-    calls::{Call, put_request},
-    expected, frame,
-    hello::{Answer, HELLO, Hello, MAGIC, VERSION, Welcome},
-    limits::FRAME_BYTES,
-    put_frame,
+use client::{
+    Address, Error,
+    blocking::{Client, Options, Waiting},
 };
+use rpc::{FileId, Identity, calls::Call, hello::Welcome};
 
 use crate::share::Errno;
 
-/// A connection.
+/// A session with a server; it is brought back by itself when a connection is lost.
 pub struct Link {
-    state: Mutex<State>,
+    client: Client,
     welcome: Welcome,
-    handles: AtomicU32,
+}
+
+fn errno(error: &Error) -> Errno {
+    i32::from(error.errno())
 }
 
 /// A request that was sent.
-pub struct Sent<C: Call>((C::Reply, Bytes));
+pub struct Sent<C>(Waiting<C>);
 
 impl<C: Call> Sent<C> {
     /// Its answer.
     pub fn wait(self) -> Result<(C::Reply, Bytes), Errno> {
-        Ok(self.0)
+        self.0.wait().map_err(|error| errno(&error))
     }
 }
 
-struct State {
-    socket: UnixStream,
-    next: u64,
-}
-
-fn errno(error: &io::Error) -> Errno {
-    error.raw_os_error().unwrap_or(libc::EIO)
-}
-
 impl Link {
-    /// Connects to the socket at `path`; why not, in words.
+    /// Connects to `server`; why not, in words. It waits for one that is away for at most
+    /// `patience`, and so does each call later.
     pub fn connect(
-        path: &str,
+        server: &str,
         secret: Option<&str>,
         patience: Duration,
     ) -> Result<Self, (Errno, String)> {
-        if secret.is_some() {
-            return Err((libc::EOPNOTSUPP, "a secret belongs to TCP".into()));
+        let address: Address = server.parse().map_err(|text| (libc::EINVAL, text))?;
+        let mut options = Options::new(address);
+        options.patience = patience;
+        options.setup.client = format!("smbd, process {}", std::process::id());
+        if let Some(file) = secret {
+            let read = std::fs::read(file);
+            let secret = read.map_err(|error| (libc::EACCES, format!("{file}: {error}")))?;
+            options.setup.secret = Some(secret.strip_suffix(b"\n").unwrap_or(&secret).to_vec());
         }
-        let told = |what: &str, error: &io::Error| (errno(error), format!("{what}: {error}"));
-        let path = path.strip_prefix("unix:").unwrap_or(path);
-        let socket = UnixStream::connect(path).map_err(|e| told("connect", &e))?;
-        for set in [UnixStream::set_read_timeout, UnixStream::set_write_timeout] {
-            set(&socket, Some(patience)).map_err(|e| told("time-out", &e))?;
-        }
-        let mut dice = [0; 48];
-        let mut random = std::fs::File::open("/dev/urandom").map_err(|e| told("dice", &e))?;
-        random.read_exact(&mut dice).map_err(|e| told("dice", &e))?;
-        let (mut session, mut nonce) = ([0; 16], [0; 32]);
-        session.copy_from_slice(&dice[..16]);
-        nonce.copy_from_slice(&dice[16..]);
-        let hello = Hello {
-            magic: MAGIC,
-            oldest: VERSION,
-            newest: VERSION,
-            flags: 0,
-            session,
-            nonce,
-            volume: "".into(),
-            client: "smbd".into(),
-        };
-        let mut state = State { socket, next: 2 };
-        let mut out = Vec::new();
-        let header = Header { id: 1, op: HELLO, mark: 1, ..Header::default() };
-        put_frame(&mut out, header, 0, |body| hello.put(body));
-        let reply = state.exchange(&out, &[]).map_err(|e| told("hello", &e))?;
-        if reply.header.status != 0 {
-            let refusal = rpc::Refusal::of(&reply);
-            return Err((i32::from(refusal.errno), refusal.text));
-        }
-        match Answer::whole(&reply.body) {
-            Ok(Answer::Welcome(welcome)) => {
-                Ok(Self { state: Mutex::new(state), welcome, handles: AtomicU32::new(1) })
-            }
-            Ok(Answer::Challenge(_)) => Err((libc::EACCES, "a secret is asked for".into())),
-            Err(malformed) => Err((libc::EPROTO, malformed.to_string())),
-        }
+        let told = |error: Error| (errno(&error), error.to_string());
+        let client = Client::connect(options).map_err(told)?;
+        let welcome = client.welcome().ok_or((libc::EPROTO, "no welcome".into()))?;
+        Ok(Self { client, welcome })
     }
 
     /// The same in every process: names the volume.
     pub fn device(&self) -> u64 {
-        let (mut low, mut high) = ([0; 8], [0; 8]);
-        low.copy_from_slice(&self.welcome.volume[..8]);
-        high.copy_from_slice(&self.welcome.volume[8..]);
-        u64::from_le_bytes(low) ^ u64::from_le_bytes(high)
+        let (low, high) = self.welcome.volume.split_at(8);
+        let half = |bytes: &[u8]| {
+            bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        half(low) ^ half(high)
     }
 
+    /// Root directory of the volume.
     pub fn volume_root(&self) -> FileId {
         self.welcome.root
     }
@@ -115,17 +75,32 @@ impl Link {
 
     /// A number for a handle that none of this session has.
     pub fn new_handle(&self) -> u32 {
-        self.handles.fetch_add(1, Ordering::Relaxed)
+        self.client.new_handle()
     }
 
-    /// Sends.
+    /// Sends, and waits for nothing but room.
     pub fn send<C: Call>(
         &self,
         who: &Identity,
         call: &C,
         payload: Bytes,
     ) -> Result<Sent<C>, Errno> {
-        Ok(Sent(self.call(who, call, &payload)?))
+        self.client.start(who, call, payload).map(Sent).map_err(|error| errno(&error))
+    }
+
+    /// Makes everything durable and ends the session: whoever was told that a file is written has
+    /// no session any more that would bring it back.
+    pub fn end(&self) {
+        // If the server is away for longer than the patience, its grace time ends the session.
+        let _ = self.client.clone().close();
+    }
+
+    /// Asks for something new, and has the answer when it is durable: its identity is the server's
+    /// choice. After a server's death what it had not made durable is sent again, and would be
+    /// given another, while what was asked by the first is sent again with that.
+    pub fn make<C: Call>(&self, who: &Identity, call: &C) -> Result<(C::Reply, Bytes), Errno> {
+        let answer = self.client.durable().call(who, call, Bytes::new());
+        answer.map_err(|error| errno(&error))
     }
 
     /// Asks, waits, answers; errors as errno.
@@ -135,40 +110,6 @@ impl Link {
         call: &C,
         payload: &[u8],
     ) -> Result<(C::Reply, Bytes), Errno> {
-        let mut out = Vec::with_capacity(256);
-        let mut state = self.state.lock();
-        let id = state.next;
-        state.next += 1;
-        let header = Header { id, op: C::OP as u16, mark: id, ..Header::default() };
-        put_frame(&mut out, header, payload.len(), |body| put_request(body, who, call));
-        let reply = state.exchange(&out, payload).map_err(|error| {
-            tracing::error!(op = C::OP.name(), %error, "the server is gone");
-            libc::EIO
-        })?;
-        drop(state);
-        if reply.header.id != id || reply.header.op != C::OP as u16 {
-            return Err(libc::EPROTO);
-        }
-        if reply.header.status != 0 {
-            return Err(i32::from(reply.header.status));
-        }
-        let body = C::Reply::whole(&reply.body).map_err(|_| libc::EPROTO)?;
-        Ok((body, reply.payload))
-    }
-}
-
-impl State {
-    fn exchange(&mut self, frame: &[u8], payload: &[u8]) -> io::Result<Frame> {
-        self.socket.write_all(frame)?;
-        self.socket.write_all(payload)?;
-        let malformed = |m: rpc::Malformed| io::Error::new(io::ErrorKind::InvalidData, m);
-        let mut begun = [0; 4];
-        self.socket.read_exact(&mut begun)?;
-        let len = expected(&begun, FRAME_BYTES).map_err(malformed)?;
-        let len = len.ok_or(io::ErrorKind::InvalidData)?;
-        let mut bytes = vec![0; len];
-        bytes[..4].copy_from_slice(&begun);
-        self.socket.read_exact(&mut bytes[4..])?;
-        frame::Frame::of(&Bytes::from(bytes)).map_err(malformed)
+        self.send(who, call, Bytes::copy_from_slice(payload))?.wait()
     }
 }

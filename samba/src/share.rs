@@ -145,6 +145,13 @@ impl File {
         answer
     }
 
+    /// As [`File::call`], for what makes an inode.
+    fn make<C: calls::Call>(&self, who: &Identity, call: &C) -> Result<C::Reply, Errno> {
+        let answer = self.share.link.make(who, call).map(|(reply, _)| reply);
+        self.share.seen.forget();
+        answer
+    }
+
     /// open(2): flags as there. True if it was made.
     pub fn open(
         &self,
@@ -186,7 +193,8 @@ impl File {
             set: SetAttributes { mode: Some(mode & 0o7777), ..SetAttributes::default() },
             wanted: Seen::wanted(),
         };
-        let opened = self.call(who, &call)?;
+        let makes = wanted & open::CREATE != 0;
+        let opened = if makes { self.make(who, &call) } else { self.call(who, &call) }?;
         self.share.seen.note(who.uid, &opened.attributes, opened.along);
         let file = Self::with(&self.share, opened.attributes.id, Some(handle));
         Ok((file, opened.attributes, opened.created))
@@ -218,7 +226,7 @@ impl File {
 
     pub fn mkdir(&self, who: &Identity, name: &[u8], mode: u32) -> Result<(), Errno> {
         let set = SetAttributes { mode: Some(mode & 0o7777), ..SetAttributes::default() };
-        self.call(who, &calls::MkDir { place: self.at(name), set }).map(drop)
+        self.make(who, &calls::MkDir { place: self.at(name), set }).map(drop)
     }
 
     pub fn mknod(
@@ -242,13 +250,13 @@ impl File {
             minor: device.1,
             set: SetAttributes { mode: Some(mode & 0o7777), ..SetAttributes::default() },
         };
-        self.call(who, &call).map(drop)
+        self.make(who, &call).map(drop)
     }
 
     pub fn symlink(&self, who: &Identity, name: &[u8], target: &[u8]) -> Result<(), Errno> {
         let target = rpc::Path::copy(target);
         let call = calls::Symlink { place: self.at(name), target, set: SetAttributes::default() };
-        self.call(who, &call).map(drop)
+        self.make(who, &call).map(drop)
     }
 
     /// A new name in `to` for `name` here.

@@ -69,7 +69,6 @@ smb_conf() {                       # smb_conf [LINES]: behind the last share, es
     cache directory = $smb/cache
     pid directory = $smb/pid
     ncalrpc dir = $smb/ncalrpc
-    log file = $log/smbd.log
     log level = ${SMB_LOG_LEVEL:-1}
     max log size = 0
     passdb backend = tdbsam
@@ -92,7 +91,6 @@ smb_conf() {                       # smb_conf [LINES]: behind the last share, es
     acl_xattr:ignore system acls = yes
     kernel oplocks = no
     kernel share modes = no
-    posix locking = no
 $("$esker" samba-share esker --server "unix:$rpc")
 $("$esker" samba-share inner --server "unix:$rpc" --root /inner)
 ${1:-}
@@ -105,13 +103,13 @@ smbd_up() {
   for u in "${users[@]}"; do
     printf '%s\n%s\n' "$password" "$password" | smbpasswd -c "$smb/smb.conf" -s -a "$u" > /dev/null
   done
-  smbd -D -l "$smb/log" -s "$smb/smb.conf" || fail "smbd did not start"
+  smbd -D -l "$log" -s "$smb/smb.conf" || fail "smbd did not start"
   for ((n = 0; n < 200; n++)); do
     smbd_pid=$(cat "$smb/pid/smbd.pid" 2> /dev/null || :)
     [ -z "$smbd_pid" ] || ! client plain ls > /dev/null 2>&1 || return 0
     sleep 0.05
   done
-  tail -n 20 "$log/smbd.log" || :
+  tail -n 20 "$log/log.smbd" || :
   fail "smbd does not answer"
 }
 
