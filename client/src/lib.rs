@@ -24,6 +24,8 @@ mod inbox;
 pub mod limits;
 mod methods;
 mod seams;
+#[cfg(feature = "async")]
+pub mod tasks;
 
 pub use address::Address;
 pub use error::Error;

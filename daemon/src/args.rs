@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args as Group, Parser, Subcommand};
 
-use crate::{interval::Interval, keeping::Durability, size::Size};
+use crate::{files::args as files, interval::Interval, keeping::Durability, size::Size};
 
 /// A log-structured file server.
 #[derive(Debug, Parser)]
@@ -36,6 +36,20 @@ pub enum Command {
     /// Have a running server make everything durable and store it now; exit 1 with the reason if
     /// that fails or takes too long.
     Flush(Flush),
+    /// List directories of a volume that a server serves.
+    Ls(files::List),
+    /// Write files of the volume to standard output.
+    Cat(files::Paths),
+    /// Show all that is known of files of the volume.
+    Stat(files::Paths),
+    /// Make directories in the volume.
+    Mkdir(files::MakeDir),
+    /// Remove files of the volume.
+    Rm(files::Remove),
+    /// Copy files from here into the volume.
+    Put(files::Put),
+    /// Copy files of the volume to here.
+    Get(files::Get),
     /// Print the section of smb.conf with which stock Samba serves a volume (docs/samba.md).
     SambaShare(SambaShare),
 }

@@ -8,6 +8,7 @@
 //!   esker dump STORE PATH  what the index says of a file, a directory, an inode
 //!   esker rebuild STORE    a root from the log, where the checkpoints are gone
 //!   esker status           what a running server says about itself
+//!   esker ls, cat, stat, mkdir, rm, put, get: files of a running server
 //!   esker flush [WHAT]     everything committed is durable and stored, or the reason why not
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod check;
 mod config;
 mod dump;
 mod figures;
+mod files;
 mod flush;
 mod inspect;
 mod interval;
@@ -62,6 +64,13 @@ pub fn main() -> ExitCode {
         Command::Rebuild(rebuild) => logging::start(None).and_then(|()| rebuild::run(&rebuild)),
         Command::Status(status) => status::run(&status),
         Command::Flush(flush) => flush::command(&flush),
+        Command::Ls(args) => files::list(&args),
+        Command::Cat(args) => files::cat(&args),
+        Command::Stat(args) => files::stat(&args),
+        Command::Mkdir(args) => files::make_dir(&args),
+        Command::Rm(args) => files::remove(&args),
+        Command::Put(args) => files::put(&args),
+        Command::Get(args) => files::get(&args),
         Command::SambaShare(share) => {
             print!("{}", samba_share::section(&share));
             Ok(ExitCode::SUCCESS)

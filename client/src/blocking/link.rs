@@ -30,7 +30,7 @@ pub enum Link {
     Tcp(TcpStream),
     /// Over TCP with TLS.
     #[cfg(feature = "tls")]
-    Tls(super::tls::Tls),
+    Tls(Box<super::tls::Tls>),
 }
 
 impl Link {
@@ -50,7 +50,7 @@ impl Link {
         match tls {
             None => Ok(Self::Tcp(link)),
             #[cfg(feature = "tls")]
-            Some(setup) => super::tls::Tls::begin(setup, link).map(Self::Tls),
+            Some(setup) => super::tls::Tls::begin(setup, link).map(|tls| Self::Tls(Box::new(tls))),
             #[cfg(not(feature = "tls"))]
             Some(never) => match *never {},
         }

@@ -23,7 +23,7 @@ mod files;
 mod keeper;
 mod link;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -504,7 +504,7 @@ fn send(link: &Link, out: &mut VecDeque<Bytes>) -> io::Result<bool> {
     link.flush()
 }
 
-fn consume(out: &mut VecDeque<Bytes>, mut written: usize) {
+pub(crate) fn consume(out: &mut VecDeque<Bytes>, mut written: usize) {
     while let Some(piece) = out.front_mut() {
         if piece.len() > written {
             let _ = piece.split_to(written);
@@ -538,7 +538,7 @@ fn receive(link: &Link, inbox: &mut Inbox, time: Option<Duration>) -> io::Result
 }
 
 /// Gives the core every whole frame.
-fn feed(core: &mut Core, inbox: &mut Inbox) -> Result<(), Error> {
+pub(crate) fn feed(core: &mut Core, inbox: &mut Inbox) -> Result<(), Error> {
     while let Some(frame) = inbox.next()? {
         core.frame(&frame)?;
         if core.is_live() {

@@ -17,9 +17,10 @@ use super::{Client, Options, TlsSetup};
 use crate::{Address, Error, fake::Fake, inbox::Inbox, seams};
 
 /// The fake behind a Unix socket. It writes before it reads on, as simple servers do.
-struct Served {
-    fake: Arc<Mutex<Fake>>,
-    stopped: Arc<AtomicBool>,
+pub(crate) struct Served {
+    pub(crate) fake: Arc<Mutex<Fake>>,
+    /// Of the listener that there is: each has its own.
+    stopped: Mutex<Arc<AtomicBool>>,
     current: Arc<Mutex<Option<UnixStream>>>,
     dir: tempfile::TempDir,
     /// Killed after so many requests, again and again.
@@ -27,10 +28,10 @@ struct Served {
 }
 
 impl Served {
-    fn start(mortal: u64) -> Self {
+    pub(crate) fn start(mortal: u64) -> Self {
         let served = Self {
             fake: Arc::new(Mutex::new(Fake::new())),
-            stopped: Arc::default(),
+            stopped: Mutex::default(),
             current: Arc::default(),
             dir: tempfile::tempdir().unwrap(),
             mortal,
@@ -39,13 +40,15 @@ impl Served {
         served
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
         self.dir.path().join("socket")
     }
 
     fn listen(&self) {
         let listener = UnixListener::bind(self.path()).unwrap();
-        let (fake, stopped) = (self.fake.clone(), self.stopped.clone());
+        let stopped = Arc::new(AtomicBool::new(false));
+        *self.stopped.lock() = stopped.clone();
+        let fake = self.fake.clone();
         let (current, mortal) = (self.current.clone(), self.mortal);
         let run = move || {
             for socket in listener.incoming() {
@@ -55,7 +58,7 @@ impl Served {
                 }
                 *current.lock() = Some(socket.try_clone().unwrap());
                 fake.lock().disconnect();
-                serve(&fake, &socket, mortal);
+                serve(&fake, &socket, mortal, &stopped);
                 // A copy of it lives on in `current`.
                 let _ = socket.shutdown(std::net::Shutdown::Both);
             }
@@ -64,8 +67,8 @@ impl Served {
     }
 
     /// Nobody is there any more.
-    fn stop(&self) {
-        self.stopped.store(true, SeqCst);
+    pub(crate) fn stop(&self) {
+        self.stopped.lock().store(true, SeqCst);
         if let Some(socket) = self.current.lock().take() {
             socket.shutdown(std::net::Shutdown::Both).unwrap();
         }
@@ -74,8 +77,7 @@ impl Served {
         self.fake.lock().kill();
     }
 
-    fn again(&self) {
-        self.stopped.store(false, SeqCst);
+    pub(crate) fn again(&self) {
         self.listen();
     }
 
@@ -88,13 +90,16 @@ fn connect(path: &Path, patience: Duration) -> Result<Client, Error> {
     Client::connect(Options { patience, ..Options::new(Address::Unix(path.into())) })
 }
 
-fn serve(fake: &Mutex<Fake>, mut socket: &UnixStream, mortal: u64) {
+fn serve(fake: &Mutex<Fake>, mut socket: &UnixStream, mortal: u64, stopped: &AtomicBool) {
     let mut inbox = Inbox::default();
     inbox.open();
     loop {
         while let Some(frame) = inbox.next().unwrap() {
             let answers = {
                 let mut fake = fake.lock();
+                if stopped.load(SeqCst) {
+                    return;
+                }
                 let answers = fake.serve(&frame);
                 if mortal > 0 && fake.served >= mortal {
                     // Dead before it could answer.

@@ -41,8 +41,6 @@ use crate::{
 use held::Held;
 use kept::{Kept, seq_of};
 
-/// Nothing was done just now: the same request may find better times.
-const EHOSTDOWN: u16 = 112;
 /// Flag of the core alone, beside those of the wire: see [`Core::submit`].
 const WAITS: u16 = 1 << 15;
 
@@ -552,12 +550,11 @@ impl Core {
         if welcome.version != hello::VERSION {
             return Err(Malformed("a version that was not offered").into());
         }
-        let before = self.welcome.replace(welcome.clone());
-        if before.as_ref().is_some_and(|before| before.volume != welcome.volume) {
-            self.welcome = before;
+        if self.welcome.as_ref().is_some_and(|before| before.volume != welcome.volume) {
             let text = "it serves another volume than before";
             return Err(Error::Denied(Refusal::new(errno::EXDEV, text)));
         }
+        let before = self.welcome.replace(welcome);
         self.phase = Phase::Live;
         self.recover(before.as_ref());
         self.fly();
@@ -625,7 +622,7 @@ impl Core {
         match refusal.errno {
             // Nothing was done: the next connection gets it.
             errno::ESHUTDOWN => return,
-            EHOSTDOWN => return self.once_more(id),
+            errno::EHOSTDOWN => return self.once_more(id),
             errno::ENOBUFS if self.may_make_room(id) => return self.once_more(id),
             _ => {}
         }
