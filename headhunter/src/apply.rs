@@ -46,8 +46,6 @@ pub(crate) struct Death {
     /// Number of the last freeze before it: the segment is absent from every root frozen later.
     /// The checkpoint that a process began with has number 0, the one before it −1.
     pub tag: i64,
-    /// It had live bytes: deleting it makes room.
-    pub emptied: bool,
 }
 
 /// State that goes with the live root and is rebuilt with it.
@@ -136,7 +134,7 @@ impl Applier {
             self.live_bytes += delta;
         }
         if now == 0 {
-            let death = Death { tag: self.frozen_count, emptied: delta < 0 };
+            let death = Death { tag: self.frozen_count };
             self.dead.entry(segment).or_insert(death);
         } else {
             self.dead.remove(&segment);

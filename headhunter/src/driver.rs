@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use logseg::LogError;
+use logseg::{LogError, SegmentId};
+use swiftclient::StoreError;
 use tokio::sync::Notify;
 
-use crate::{Index, index::Inner, limits};
+use crate::{Index, checkpoint::Keeper, index::Inner, limits};
 
 /// What tells the driver that it is time.
 #[derive(Default)]
@@ -68,7 +69,7 @@ pub enum Reason {
 /// What [`due`] looks at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition {
-    /// Dirty bytes, per cent of the budget.
+    /// Dirty bytes, per cent of the budget: of memory, or of what a full store leaves.
     pub dirty_share: u64,
     /// Chain segments begun since the last freeze.
     pub segments: u32,
@@ -76,7 +77,7 @@ pub(crate) struct Condition {
     pub age: Option<Duration>,
     /// Free room is below the reserve.
     pub reserve_in_use: bool,
-    /// Emptied chain segments that further checkpoints make deletable.
+    /// There are dead chain segments that further checkpoints make deletable.
     pub dead_chain: bool,
 }
 
@@ -107,11 +108,14 @@ const BACK_TO_BACK: Duration = Duration::from_millis(20);
 const RESERVE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Inner {
-    pub(crate) fn condition(&self) -> Condition {
+    pub(crate) fn condition(&self, keeper: &Keeper) -> Condition {
+        let on_its_way = |id: &SegmentId| keeper.retiring.iter().any(|(_, ids)| ids.contains(id));
         let (segments, dead_chain) = {
             let applier = &self.commit.lock().applier;
-            let mut dead = applier.dead.iter();
-            (applier.segments, dead.any(|(id, death)| !id.is_side() && death.emptied))
+            let mut dead = applier.dead.keys().filter(|id| !id.is_side());
+            let waiting = dead.any(|id| !on_its_way(id)) || applier.segments > 0;
+            // What is dead may go after two; a checkpoint itself ends segments that hold nothing.
+            (applier.segments, waiting && keeper.idle < limits::IDLE_CHECKPOINTS)
         };
         Condition {
             dirty_share: self.dirty_share(),
@@ -127,13 +131,23 @@ impl Inner {
         let every = self.settings.checkpoint_every;
         let mut keeper = self.keeper.lock().await;
         self.scan_dead(&mut keeper).await?;
-        if let Some(reason) = due(&self.condition(), every) {
+        let records = self.records.load(Relaxed);
+        if std::mem::replace(&mut keeper.seen, records) != records {
+            keeper.idle = 0;
+        }
+        let reason = due(&self.condition(&keeper), every);
+        self.wish_room(reason == Some(Reason::Dirty));
+        if let Some(reason) = reason {
             tracing::debug!(?reason, "checkpoint");
-            self.checkpoint(&mut keeper).await?;
+            let made = self.checkpoint(&mut keeper).await;
+            if made.is_ok() || made.as_ref().is_err_and(is_full) {
+                keeper.idle += 1;
+            }
+            made?;
         } else if !keeper.retiring.is_empty() {
             self.delete_retired(&mut keeper).await?;
         }
-        let condition = self.condition();
+        let condition = self.condition(&keeper);
         let age = condition.age.map(|age| every.saturating_sub(age));
         let retire = (!keeper.retiring.is_empty()).then_some(RETIRE_PAUSE);
         let reserve = condition.reserve_in_use.then_some(if condition.dead_chain {
@@ -143,6 +157,11 @@ impl Inner {
         });
         Ok([age, retire, reserve].into_iter().flatten().min())
     }
+}
+
+/// The store had no room for it.
+fn is_full(error: &LogError) -> bool {
+    matches!(error, LogError::Full | LogError::Store(StoreError::Full { .. }))
 }
 
 /// Tends the index until its last holder is gone.

@@ -387,7 +387,27 @@ impl Inner {
 
     /// Dirty bytes as a share of the budget, per cent.
     pub fn dirty_share(&self) -> u64 {
-        self.budget.dirty().saturating_mul(100) / self.settings.memory.max(1)
+        self.budget.dirty().saturating_mul(100) / self.dirty_budget().max(1)
+    }
+
+    /// Most dirty bytes: what memory has, and what checkpoints find room for on a full store.
+    fn dirty_budget(&self) -> u64 {
+        self.settings.memory.min(self.dirty_room())
+    }
+
+    fn dirty_room(&self) -> u64 {
+        let part = |room: u64| (room / limits::DIRTY_PART_OF_ROOM).max(limits::DIRTY_LEAST);
+        self.home.checkpoint_room().map_or(u64::MAX, part)
+    }
+
+    /// Has the room for checkpoints grow with what they write: dirty pages and the reply table, twice;
+    /// and where it is that room and not memory which makes one `due`, to twice itself.
+    pub fn wish_room(&self, due: bool) {
+        let Some(room) = self.home.checkpoint_room() else { return };
+        let bytes = self.budget.dirty() + self.replies.lock().bytes();
+        let bound = due && self.dirty_room() < self.settings.memory;
+        let twice = if bound { room.saturating_mul(2) } else { 0 };
+        self.home.wish_checkpoint_room(twice.max(2 * bytes));
     }
 
     /// Makes a committed record visible. It cannot fail; if it did, what is in memory would not

@@ -21,6 +21,11 @@ pub const REPLIES_SECS: u64 = 15 * 60;
 
 /// Least memory of an index, bytes: a transaction's pages and a fault's must fit at once.
 pub const MEMORY_LEAST: u64 = 4 << 20;
+/// Where ballast is what checkpoints can count on while the store is full (R18), dirty pages are
+/// bounded by this part of it too: two checkpoints free what is dead, and both must fit.
+pub const DIRTY_PART_OF_ROOM: u64 = 2;
+/// But not below this, bytes: a checkpoint's own accounts dirty some pages.
+pub const DIRTY_LEAST: u64 = 1 << 20;
 /// A checkpoint is due from this share of the budget being dirty, per cent (R16).
 pub const DIRTY_CHECKPOINT: u64 = 40;
 /// Writers are slowed from this share, per cent (R16).
@@ -31,6 +36,9 @@ pub const DIRTY_STOP: u64 = 80;
 pub const DIRTY_STOP_SHRINK: u64 = 90;
 /// A checkpoint is due after this many chain segments (R20).
 pub const SEGMENTS_PER_CHECKPOINT: u32 = 256;
+/// While the reserve is in use so many follow the last change, as long as there is something dead: two
+/// make it deletable, and one may fall between.
+pub const IDLE_CHECKPOINTS: u32 = 3;
 /// A checkpoint is due this long after the first change since the last, seconds.
 pub const CHECKPOINT_SECS: u64 = 30;
 /// Longest that a clean stop waits for its checkpoint, seconds: beyond it the next start replays.

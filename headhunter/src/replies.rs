@@ -97,6 +97,11 @@ impl Replies {
     }
 
     /// Number of entries.
+    /// Their size, bytes, roughly as in a checkpoint.
+    pub fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
     pub fn len(&self) -> usize {
         self.known.len()
     }

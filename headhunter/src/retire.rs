@@ -132,7 +132,7 @@ impl Inner {
             |applier, root, _| {
                 let value = tree::get(root, &key)?.and_then(|value| usage_item(&key, &value));
                 if value.is_some_and(|(_, bytes)| bytes == 0) {
-                    let death = Death { tag: BEFORE, emptied: false };
+                    let death = Death { tag: BEFORE };
                     applier.dead.entry(segment).or_insert(death);
                 }
                 Ok(())
@@ -155,6 +155,22 @@ impl Inner {
         keeper.ended.retain(|ended| ended.rounds < 2);
         keeper.swept = true;
         Ok(())
+    }
+
+    /// On a full store: the objects of ended epochs that nothing refers to go before the first
+    /// checkpoint, which may want their room. False where that was done before, or where a checkpoint
+    /// is kept of which it is not known what it needs. It counts as no round of the sweep.
+    pub async fn clear_early(&self, keeper: &mut Keeper) -> Result<bool, LogError> {
+        if keeper.swept || keeper.cleared || keeper.kept.iter().any(|k| k.replay_start.is_none()) {
+            return Ok(false);
+        }
+        tracing::info!("no room for a checkpoint: what was left unfinished goes first");
+        for ended in &keeper.ended {
+            self.sweep_epoch(*ended, keeper).await?;
+        }
+        keeper.cleared = true;
+        self.home.room_for_a_seal().await;
+        Ok(true)
     }
 
     async fn sweep_epoch(&self, ended: Ended, keeper: &Keeper) -> Result<(), LogError> {

@@ -12,7 +12,12 @@
 //! With a journal all of it is theirs. The chain is safe where it is, however much of it there is; it
 //! is *held*: first room, then the ballast whole, then the chain, and when what was refused is stored
 //! the store is full no more. Without one (or while the journal takes nothing) syncs wait for chain
-//! segments: three quarters are theirs, and the ballast comes last.
+//! segments: three quarters are theirs, and the ballast comes last. So without one no more is taken
+//! than half of it could store: what was promised has its room before it is promised.
+//!
+//! Its size follows what is asked of it: an eighth of what is stored, twice what two checkpoints of
+//! the pages that are dirty now would take, and twice itself where writers wait for its size. A
+//! piece more that finds no room is no news yet; a piece that was there and does not come back is.
 //!
 //! It must never know: why something is put.
 //!
@@ -21,15 +26,25 @@
 //!    journal no chain segment either.
 //! 2. Names are never used twice: each says who made it and as which.
 //! 3. With a journal no ballast is given up for a chain segment.
+//! 4. The last piece goes for seals and checkpoints' own objects alone, so that a server which was killed
+//!    in the middle of anything is followed by one that can start.
+//! 5. Without a journal no growth is admitted beyond half of what is held.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use swiftclient::{ObjectName, ObjectStore, StoreError};
 
 use crate::{
-    BALLAST_ASK_FIRST, BALLAST_ASK_LONGEST, BALLAST_LEAST, BALLAST_SHARE, LogError, ROOM_COMES,
+    BALLAST_ASK_AGAIN, BALLAST_ASK_FIRST, BALLAST_ASK_LONGEST, BALLAST_LEAST, BALLAST_SHARE,
+    LogError, ROOM_COMES,
     core::{Core, wake},
 };
 
@@ -43,8 +58,10 @@ const PAGE: usize = 1000;
 pub(crate) enum For {
     /// A segment of the chain.
     Chain,
-    /// A checkpoint's side segment or object, a seal.
+    /// A checkpoint's side segment.
     Checkpoint,
+    /// An object of some hundred bytes without which nothing goes on: a checkpoint's own, a seal.
+    Small,
 }
 
 /// The ballast of one volume, and whether its store is full.
@@ -55,6 +72,8 @@ pub(crate) struct Ballast {
     piece: u64,
     /// Most objects.
     most: usize,
+    /// Bytes that there should be; a mirror.
+    worth: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -70,6 +89,8 @@ struct State {
     ask_at: Duration,
     pause: Duration,
     asking: bool,
+    /// Not to grow on demand before: there was no room for a piece more.
+    grow_at: Duration,
     /// With a journal: the next question that a chain segment asks, and the pause after it.
     chain_at: Duration,
     chain_pause: Duration,
@@ -100,10 +121,70 @@ impl Ballast {
             ask_at: Duration::ZERO,
             pause: BALLAST_ASK_FIRST,
             asking: false,
+            grow_at: Duration::ZERO,
             chain_at: Duration::ZERO,
             chain_pause: BALLAST_ASK_FIRST,
         };
-        Self { store, epoch, piece, most, state: Mutex::new(state) }
+        let worth = AtomicU64::new(state.want as u64 * piece);
+        Self { store, epoch, piece, most, worth, state: Mutex::new(state) }
+    }
+
+    /// Bytes that there should be: what checkpoints may count on; `None`: the volume has none.
+    pub(crate) fn worth(&self) -> Option<u64> {
+        (self.most > 0).then(|| self.worth.load(Relaxed))
+    }
+
+    /// Without a journal: most bytes that may be accepted and not stored. Half of what is held: of
+    /// the three quarters that the chain may take the rest is for what admission does not ask about,
+    /// removals. `None`: no bound, or none that counts now, because nothing is accepted anyway.
+    fn takes(&self) -> Option<u64> {
+        let state = self.state.lock();
+        (self.most > 0 && !state.full).then(|| state.held.len() as u64 * self.piece / 2)
+    }
+
+    /// There should be at least `bytes`, as far as that may be; true where it is more than before.
+    pub(crate) fn wish(&self, bytes: u64, now: Duration) -> bool {
+        let mut state = self.state.lock();
+        let pieces = usize::try_from(bytes.div_ceil(self.piece)).unwrap_or(usize::MAX);
+        let want = pieces.min(self.most);
+        if state.full || now < state.grow_at || want <= state.want {
+            return false;
+        }
+        self.set_want(&mut state, want);
+        true
+    }
+
+    /// Writers wait for its size: there should be twice as much, once all is there that should be.
+    fn wish_twice(&self, now: Duration) -> bool {
+        let twice = {
+            let state = self.state.lock();
+            if state.held.len() < state.want {
+                return false;
+            }
+            2 * state.want as u64 * self.piece
+        };
+        self.wish(twice, now)
+    }
+
+    fn set_want(&self, state: &mut State, want: usize) {
+        state.want = want;
+        self.worth.store(want as u64 * self.piece, Relaxed);
+    }
+
+    /// The store has refused something. What was not there yet is not waited for.
+    fn note_full(&self, state: &mut State) {
+        if std::mem::replace(&mut state.full, true) {
+            return;
+        }
+        tracing::warn!("the store is full: nothing more is taken from writers");
+        let want = state.held.len().max(BALLAST_LEAST).min(state.want);
+        self.set_want(state, want);
+    }
+
+    /// True where there should be some, and is none.
+    pub(crate) fn is_spent(&self) -> bool {
+        let state = self.state.lock();
+        state.held.is_empty() && state.want > 0
     }
 
     /// True from a refusal until there is room for what was refused, and the ballast is whole.
@@ -114,7 +195,7 @@ impl Ballast {
     /// The store refused a chain segment that can stay in the journal: no more of them for a while.
     pub(crate) fn refused(&self, now: Duration) {
         let mut state = self.state.lock();
-        state.note_full();
+        self.note_full(&mut state);
         state.chain_at = now + state.chain_pause;
         state.chain_pause = (state.chain_pause * 2).min(BALLAST_ASK_LONGEST);
     }
@@ -126,6 +207,16 @@ impl Ballast {
             return Duration::MAX;
         }
         state.chain_at.saturating_sub(now)
+    }
+
+    /// True until a chain segment has found room since the last was refused.
+    fn chain_asks(&self) -> bool {
+        self.state.lock().chain_pause > BALLAST_ASK_FIRST
+    }
+
+    /// A chain segment was stored.
+    pub(crate) fn chain_stored(&self) {
+        self.state.lock().chain_pause = BALLAST_ASK_FIRST;
     }
 
     /// There is room for what was refused: the store is full no more, if the ballast is whole.
@@ -144,8 +235,13 @@ impl Ballast {
             let mut state = self.state.lock();
             // What is given up is for the put that was refused, not for the next piece.
             state.ask_at = state.ask_at.max(now + state.pause);
-            state.note_full();
-            let kept = if purpose == For::Chain { state.want / 4 } else { 0 };
+            self.note_full(&mut state);
+            let kept = match purpose {
+                For::Chain => (state.want / 4).max(1),
+                // Killed in the middle of it, the next server wants to put its seal.
+                For::Checkpoint => 1,
+                For::Small => 0,
+            };
             let pieces = usize::try_from(bytes.div_ceil(self.piece)).unwrap_or(usize::MAX);
             let free = state.held.len().saturating_sub(kept);
             let from = state.held.len() - pieces.clamp(1, free.max(1)).min(free);
@@ -168,13 +264,14 @@ impl Ballast {
     /// `bytes` were stored.
     pub(crate) fn stored(&self, bytes: u64) {
         let mut state = self.state.lock();
-        if self.most == 0 {
+        if self.most == 0 || state.full {
             return;
         }
         state.stored += bytes;
         while state.stored >= self.piece * BALLAST_SHARE {
             state.stored -= self.piece * BALLAST_SHARE;
-            state.want = (state.want + 1).min(self.most);
+            let want = (state.want + 1).min(self.most);
+            self.set_want(&mut state, want);
         }
     }
 
@@ -220,22 +317,28 @@ impl Ballast {
                 state.held.push(name);
                 (state.ask_at, state.pause) = (Duration::ZERO, BALLAST_ASK_FIRST);
             }
-            Err(error) => {
-                if matches!(error, StoreError::Full { .. }) && !state.full {
-                    tracing::warn!(%error, "the store is full: its ballast finds no room");
-                    state.full = true;
-                }
+            Err(error) if matches!(error, StoreError::Full { .. }) => {
                 state.ask_at = now + state.pause;
                 state.pause = (state.pause * 2).min(BALLAST_ASK_LONGEST);
+                if state.full {
+                    return;
+                }
+                if state.held.len() < BALLAST_LEAST.min(self.most) {
+                    tracing::warn!(%error, "the ballast finds no room");
+                    self.note_full(&mut state);
+                } else {
+                    // One piece more than ever was there: what is stored goes on being stored.
+                    tracing::info!(%error, "the ballast stays as large as it is");
+                    let held = state.held.len();
+                    self.set_want(&mut state, held);
+                    state.grow_at = now + BALLAST_ASK_LONGEST;
+                }
             }
-        }
-    }
-}
-
-impl State {
-    fn note_full(&mut self) {
-        if !std::mem::replace(&mut self.full, true) {
-            tracing::warn!("the store is full: nothing more is taken from writers");
+            Err(error) => {
+                tracing::debug!(%error, "a piece of ballast could not be put");
+                state.ask_at = now + state.pause;
+                state.pause = (state.pause * 2).min(BALLAST_ASK_AGAIN);
+            }
         }
     }
 }
@@ -248,6 +351,7 @@ impl Core {
             return None;
         }
         let now = self.env.clock.monotonic();
+        self.take_what_ballast_holds();
         let (urgent, chain) = self.hold_chain(now);
         if urgent {
             // A segment that waits for room goes first, and asks for it itself.
@@ -271,10 +375,12 @@ impl Core {
         let mut state = self.lock();
         if !self.ballast.is_full() {
             state.view.hold(false);
+            state.view.question(false);
             return (false, None);
         }
         if self.syncs_need_the_store(&state) {
             state.view.hold(false);
+            state.view.question(false);
             let urgent = state.put_error.is_some();
             if !urgent {
                 self.ballast.has_room_again();
@@ -283,6 +389,8 @@ impl Core {
         }
         let wait = self.ballast.chain_waits(now);
         state.view.hold(!wait.is_zero());
+        // Once one found room the others follow as always.
+        state.view.question(self.ballast.chain_asks());
         if wait.is_zero() && state.refused.is_none_or(|below| state.view.stored_through() >= below)
         {
             state.refused = None;
@@ -296,10 +404,45 @@ impl Core {
         self.journal.is_none() || state.rescue.is_some()
     }
 
-    /// Who waits for something to be stored looks whether the store is full.
+    /// Without a journal: the budget is at most what the ballast could store. COMMIT, which is never
+    /// told that there is no room, then never waits for room that nobody has.
+    pub(crate) fn take_what_ballast_holds(&self) {
+        if self.journal.is_some() {
+            return;
+        }
+        let Some(most) = self.ballast.takes() else { return };
+        let budget = self.budget.min(most);
+        let mut state = self.lock();
+        if state.view.budget() != budget {
+            state.view.set_budget(budget);
+            state.pace.tell();
+            self.show_level(&state);
+        }
+    }
+
+    /// A write is to be slowed: where the ballast's size is the reason, it should be larger.
+    pub(crate) fn slowed_by_ballast(&self) {
+        let bound = self.journal.is_none() && self.lock().view.budget() < self.budget;
+        if bound && self.ballast.wish_twice(self.env.clock.monotonic()) {
+            self.keeper.notify_one();
+        }
+    }
+
+    /// There should be ballast for checkpoints of `bytes`.
+    pub(crate) fn wish_ballast(&self, bytes: u64) {
+        if self.ballast.wish(bytes, self.env.clock.monotonic()) {
+            self.keeper.notify_one();
+        }
+    }
+
+    /// Who waits, for something to be stored or for room, looks whether the store is full.
     fn tell_full(&self) {
         if self.ballast.is_full() {
-            let wakers = std::mem::take(&mut self.lock().stores);
+            let mut state = self.lock();
+            let mut wakers = std::mem::take(&mut state.stores);
+            wakers.append(&mut state.admits);
+            state.pace.tell_all();
+            drop(state);
             wake(wakers);
         }
     }
@@ -323,6 +466,8 @@ impl Core {
                 // All that is sealed by now belongs before whatever is admitted next.
                 state.refused = state.chain.open().map(|open| open.id).or(state.refused);
                 self.ballast.refused(now);
+                drop(state);
+                self.tell_full();
                 return false;
             }
         }

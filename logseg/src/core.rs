@@ -312,6 +312,7 @@ impl Core {
             Self::new(config, header, journal, reserve, reader, birth)
         });
         core.open_segment(&mut core.lock(), SegmentId::chain(epoch, 0));
+        core.take_what_ballast_holds();
         core
     }
 

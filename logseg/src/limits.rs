@@ -130,6 +130,8 @@ pub const BALLAST_SHARE: u64 = 8;
 pub const BALLAST_ASK_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause before a full store is asked again.
 pub const BALLAST_ASK_LONGEST: Duration = Duration::from_secs(60);
+/// Longest pause before a piece of ballast is put again where the store did not say that it is full.
+pub const BALLAST_ASK_AGAIN: Duration = Duration::from_secs(4);
 /// Pauses before a put is tried again for which ballast was deleted: stores may free room behind
 /// their answer.
 pub const ROOM_COMES: [Duration; 4] = [

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use swiftclient::StoreError;
 
 use crate::{
-    Codec, Location, LogError, SIDE_IDS_RESERVED, SegmentId, Seq, SideWriter, Survey,
+    Codec, Location, LogError, ROOM_COMES, SIDE_IDS_RESERVED, SegmentId, Seq, SideWriter, Survey,
     ballast::For,
     chain::Segment,
     core::{Core, wake},
@@ -233,6 +233,9 @@ impl Log {
             if state.unsynced == 0 || state.unsynced + bytes <= core.sizes.unsynced {
                 return Poll::Ready(Ok(()));
             }
+            if bytes > 0 && core.ballast.is_full() {
+                return Poll::Ready(Err(LogError::Full));
+            }
             state.admits.push(context.waker().clone());
             Poll::Pending
         })
@@ -260,6 +263,34 @@ impl Log {
     /// [`Log::stored`], which ends with `Full` where [`Log::settled`] would not wait.
     pub async fn stored_unless_full(&self, before: SegmentId) -> Result<(), LogError> {
         self.core().settle_below(before, false).await.map(drop)
+    }
+
+    /// Bytes that checkpoints can be stored in while the store is full (R18): on one that does not
+    /// tell its room the ballast, or what of it the chain does not need. `None`: nothing of the kind
+    /// bounds them.
+    pub fn checkpoint_room(&self) -> Option<u64> {
+        let worth = self.core().ballast.worth()?;
+        Some(if self.core().journal.is_some() { worth } else { worth / 4 })
+    }
+
+    /// Checkpoints will want `bytes`: [`Log::checkpoint_room`] grows to that by and by, within its
+    /// limit and while the store has room.
+    pub fn wish_checkpoint_room(&self, bytes: u64) {
+        let parts = if self.core().journal.is_some() { 1 } else { 4 };
+        self.core().wish_ballast(bytes.saturating_mul(parts));
+    }
+
+    /// On a full store, when something was deleted: waits a little for the first piece of ballast to be
+    /// there again, from which the next start, if need be, puts its seal (R18).
+    pub async fn room_for_a_seal(&self) {
+        for _ in 0..ROOM_COMES.len() {
+            if !self.core().ballast.is_spent() {
+                return;
+            }
+            self.core().ballast.look();
+            self.core().keeper.notify_one();
+            tokio::time::sleep(ROOM_COMES[1]).await;
+        }
     }
 
     /// True while checkpoints lean on the journal: it is there, and the store is full.

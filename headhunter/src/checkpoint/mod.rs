@@ -20,6 +20,7 @@ use std::{
 };
 
 use logseg::{CheckpointName, LogError, SegmentId, Seq};
+use swiftclient::StoreError;
 
 use crate::{
     Index,
@@ -90,6 +91,12 @@ pub(crate) struct Keeper {
     pub scan: Option<Scan>,
     /// Whether ended epochs have been swept by this process.
     pub swept: bool,
+    /// Whether they have been looked through before its first checkpoint, for want of room.
+    pub cleared: bool,
+    /// Checkpoints tried since the last change: what is dead goes after two (R18).
+    pub idle: u32,
+    /// Records committed when that was counted last.
+    pub seen: u64,
 }
 
 /// A root on its way to the store. Dropping it ends the attempt, whatever became of it.
@@ -141,6 +148,13 @@ impl Inner {
         let done = match self.checkpoint_stages(keeper).await {
             // It has become full meanwhile: then the chain is not waited for.
             Err(LogError::Full) => self.checkpoint_stages(keeper).await,
+            done => done,
+        };
+        let done = match done {
+            // What a killed predecessor left unfinished may hold the room that is wanted (R18).
+            Err(LogError::Store(StoreError::Full { .. })) if self.clear_early(keeper).await? => {
+                self.checkpoint_stages(keeper).await
+            }
             done => done,
         };
         self.set_stage(Stage::Idle);

@@ -126,6 +126,27 @@ impl Home {
         }
     }
 
+    /// See [`Log::checkpoint_room`].
+    pub fn checkpoint_room(&self) -> Option<u64> {
+        match self {
+            Self::Memory(_) | Self::Still(_) => None,
+            Self::Log(log) => log.checkpoint_room(),
+        }
+    }
+
+    pub fn wish_checkpoint_room(&self, bytes: u64) {
+        if let Self::Log(log) = self {
+            log.wish_checkpoint_room(bytes);
+        }
+    }
+
+    /// See [`Log::room_for_a_seal`].
+    pub async fn room_for_a_seal(&self) {
+        if let Self::Log(log) = self {
+            log.room_for_a_seal().await;
+        }
+    }
+
     pub async fn settled(&self, before: SegmentId) -> Result<Vec<SegmentId>, LogError> {
         match self {
             Self::Memory(_) => Ok(Vec::new()),

@@ -6,6 +6,7 @@
 mod crash;
 mod full;
 mod leaning;
+mod little_room;
 mod opening;
 mod storm;
 mod sweep;

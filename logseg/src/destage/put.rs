@@ -268,7 +268,7 @@ impl Core {
                 Err(e @ (StoreError::Exists { .. } | StoreError::Unknown { .. })) => break e,
                 Err(e) => LogError::from(e),
             };
-            if !tries.again(&error, self.make_room(&error, 1, For::Checkpoint)).await {
+            if !tries.again(&error, self.make_room(&error, 1, For::Small)).await {
                 return Err(error);
             }
         };
@@ -302,6 +302,7 @@ impl Core {
         state.put_error = state.put_error.take().filter(|(failed, _)| *failed != id);
         state.progress = now;
         self.ballast.stored(bytes);
+        self.ballast.chain_stored();
         self.show_level(&state);
         let wakers = std::mem::take(&mut state.stores);
         drop(state);

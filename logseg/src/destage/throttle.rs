@@ -42,20 +42,29 @@ impl State {
 }
 
 impl Core {
-    /// Waits until a write of `bytes` may begin: not at all below 60 % of the budget.
+    /// Waits until a write of `bytes` may begin: not at all below 60 % of the budget. `Full` where
+    /// the store turns out to be so.
     pub(crate) async fn slow_down(&self, bytes: u64) -> Result<(), LogError> {
-        if self.dirty.load(Ordering::Relaxed) <= self.slow_from.load(Ordering::Relaxed) {
+        // Without a journal no budget means no ballast yet: not even the first byte is taken.
+        let some = |budget: u64| self.journal.is_some() || budget > 0;
+        let slow_from = self.slow_from.load(Ordering::Relaxed);
+        if self.dirty.load(Ordering::Relaxed) <= slow_from && some(slow_from) {
             return Ok(());
         }
         let turn = {
             let mut state = self.lock();
-            if state.pace.is_free(&state.level()) {
+            if state.pace.is_free(&state.level()) && some(state.view.budget()) {
                 return Ok(());
             }
             let (ticket, notify) = state.pace.enter();
             Turn { core: self, ticket, notify }
         };
+        self.slowed_by_ballast();
         loop {
+            // It may have become so meanwhile: then nothing more is taken (R18).
+            if self.ballast.is_full() {
+                return Err(LogError::Full);
+            }
             let now = self.env.clock.monotonic();
             let slot = {
                 let mut state = self.lock();

@@ -199,6 +199,8 @@ pub(crate) struct View {
     blocked: bool,
     /// The store is full: nothing is put until there is room (R18).
     held: bool,
+    /// A put is a question whether it has: one at a time.
+    questions: bool,
     enabled: bool,
     ended: Option<Ended>,
     /// First id that is not stored.
@@ -358,7 +360,7 @@ impl View {
     /// Fewer where the budget is small: what ends together must not be a large part of it, or the
     /// level would saw.
     pub(crate) fn parallel(&self) -> usize {
-        if self.rules.links {
+        if self.rules.links || self.questions {
             // One thing at a time beside the sync path of the same disk.
             return 1;
         }
@@ -420,6 +422,7 @@ impl View {
             wave: None,
             blocked: false,
             held: false,
+            questions: false,
             enabled: true,
             ended: None,
             wakes: [0; Wake::ALL.len()],
@@ -577,6 +580,11 @@ impl View {
     /// Whether puts wait until the store has room.
     pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
+    }
+
+    /// Whether a put is a question, of which there is one at a time.
+    pub(crate) fn question(&mut self, questions: bool) {
+        self.questions = questions;
     }
 
     /// Nobody will ever ask for unit `id` again: it need not be stored, and counts as if it were.

@@ -264,16 +264,47 @@ impl Recovery {
             }
             let pieces = [Bytes::from(bytes)];
             let (store, name) = (&*self.config.store, segment_name(id));
+            let far = store.local_dir().is_none();
             let mut tries = Tries::at(store);
-            loop {
+            let put = loop {
                 match put_segment(store, &name, &pieces, ours).await {
+                    Err(e) if is_full(&e) && far && !overruled => break Err(e),
                     Err(e) if tries.again(&e, self.make_room(&e, ours.len, reserve)).await => {}
-                    other => break other?,
+                    other => break other,
+                }
+            };
+            match put {
+                Err(e) if is_full(&e) && far && !overruled => {
+                    self.nobody_stands_at(id, ours).await?;
+                    self.backlog.insert(0, backlog);
+                }
+                put => {
+                    put?;
+                    self.leftovers.push(backlog.found);
                 }
             }
-            self.leftovers.push(backlog.found);
         }
         Ok(())
+    }
+
+    /// On a full store, which has no room for the segment that R5 wants there: a start gives no ballast
+    /// for it, or one server after another that is killed would use all of it up. What the put
+    /// would tell is whether somebody has given our journal up before us; that a read tells too. Who
+    /// does so later is not kept from it by the one segment either.
+    async fn nobody_stands_at(&self, id: SegmentId, ours: Likeness) -> Result<(), LogError> {
+        let name = segment_name(id);
+        let open = |bytes: &Bytes| {
+            let wrong = |reason: String| LogError::Corrupt { segment: id, offset: 0, reason };
+            match chain_object(bytes).map_err(|e| wrong(e.to_string()))? {
+                ChainObject::Seal(seal) => Err(LogError::Fenced { holder: seal.holder }),
+                ChainObject::Segment(_) if Likeness::of_bytes(bytes) == Some(ours) => Ok(()),
+                ChainObject::Segment(_) => Err(wrong(format!("{name} is another's"))),
+            }
+        };
+        match read_good(&*self.config.store, &name, open).await {
+            Err(LogError::Store(e)) if e.is_not_found() => Ok(()),
+            other => other,
+        }
     }
 
     fn new_seal(&self, at: SegmentId, journal: Option<&Journal>) -> Seal {

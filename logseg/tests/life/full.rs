@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use logseg::{CheckpointName, LogConfig, LogError, SegmentId, SyncMode};
+use logseg::{CheckpointName, LogConfig, LogError, Recovery, SegmentId, Start, SyncMode};
 use swiftclient::{
     ErrorKind, Faulty, Memory, Verb,
     disk::SimDisk,
@@ -260,5 +260,145 @@ fn a_refusal_for_another_reason_takes_no_ballast() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(bed.ballast().await, 4);
         opened.log.admit(1).await.unwrap();
+    });
+}
+
+/// Without a journal what is accepted waits in memory for the store, and a sync for it. So no more is
+/// accepted than the ballast can store: a store that becomes full at any moment, with its last
+/// byte taken by somebody else, says so at admission, and syncs end.
+#[test]
+fn without_a_journal_no_more_is_accepted_than_the_ballast_stores() {
+    for burst in [1, 3, 10, 40, 150] {
+        paused().block_on(async {
+            let bed = Bed::new(false);
+            bed.memory.set_limit(Some(64 << 20));
+            let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+            // As many writes as are let in, with nobody syncing, then all room is gone at once.
+            let mut n = 0;
+            for _ in 0..burst {
+                let admitted = opened.log.admit(FRAME as u64);
+                tokio::time::timeout(Duration::from_secs(60), admitted).await.unwrap().unwrap();
+                n += 1;
+                commit(&mut opened.writer, n, FRAME).unwrap();
+            }
+            bed.memory.set_limit(Some(bed.memory.used()));
+            let seq = opened.log.last_seq();
+            let synced = opened.log.sync(seq, SyncMode::Inline);
+            let synced = tokio::time::timeout(Duration::from_secs(120), synced).await;
+            synced.unwrap_or_else(|_| panic!("a sync hangs after {n} records")).unwrap();
+            // Then whoever writes on, syncing now and then, is told so.
+            for _ in 0..2_000 {
+                let admitted = opened.log.admit(FRAME as u64);
+                match tokio::time::timeout(Duration::from_secs(60), admitted).await.unwrap() {
+                    Ok(()) => {}
+                    Err(LogError::Full) => break,
+                    Err(e) => panic!("{e}"),
+                }
+                n += 1;
+                commit(&mut opened.writer, n, FRAME).unwrap();
+            }
+            assert!(matches!(opened.log.admit(1).await, Err(LogError::Full)), "{n} records");
+            let synced = opened.log.sync(opened.log.last_seq(), SyncMode::Inline);
+            let synced = tokio::time::timeout(Duration::from_secs(120), synced).await;
+            synced.unwrap_or_else(|_| panic!("a sync hangs after {n} records")).unwrap();
+        });
+    }
+}
+
+/// The ballast of a volume without a journal follows its writers: nobody is held up by its first size.
+#[test]
+fn without_a_journal_ballast_grows_while_writers_wait_for_its_size() {
+    paused().block_on(async {
+        let bed = Bed::new(false);
+        bed.memory.set_limit(Some(64 << 20));
+        let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(bed.ballast().await, 4);
+        for n in 1..=60 {
+            opened.log.admit(FRAME as u64).await.unwrap();
+            commit(&mut opened.writer, n, FRAME).unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        // 360 KB stored, an eighth of which is three pieces.
+        assert!(bed.ballast().await >= 16, "{}", bed.ballast().await);
+        assert!(bed.ballast().await <= 32, "{}", bed.ballast().await);
+    });
+}
+
+/// A server that is killed again and again while its store is full starts every time, and what is
+/// there for checkpoints is there for the last one.
+#[test]
+fn a_server_killed_fifty_times_on_a_full_store_still_has_its_ballast() {
+    let mut bed = Bed::new(true);
+    bed.memory.set_limit(Some(64 << 20));
+    let mut n = 0;
+    paused().block_on(async {
+        let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        // More in the journal than any ballast, in segments of which each start would put one.
+        opened.log.set_destage(false);
+        for _ in 0..200 {
+            n += 1;
+            let (seq, _) = commit(&mut opened.writer, n, FRAME).unwrap();
+            opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+        }
+    });
+    let mut least = usize::MAX;
+    bed.memory.set_limit(Some(bed.memory.used()));
+    for life in 0..50 {
+        bed.crash();
+        paused().block_on(async {
+            let opened = open(&bed.config(), SEGMENT).await;
+            let opened = opened.unwrap_or_else(|e| panic!("life {life}: {e}"));
+            assert_eq!(numbers(&opened.records), (1..=n).collect::<Vec<_>>(), "life {life}");
+            tokio::time::sleep(Duration::from_secs(life % 3)).await;
+            least = bed.ballast().await;
+        });
+    }
+    assert!(least >= 3, "{least} pieces are left");
+    bed.crash();
+    bed.memory.set_limit(Some(64 << 20));
+    paused().block_on(async {
+        let opened = open(&bed.config(), SEGMENT).await.unwrap();
+        recovered(&opened).await;
+        opened.log.flush().await.unwrap();
+        assert_eq!(opened.log.status().unstored_bytes, 0);
+    });
+}
+
+/// Where the first missing segment finds no room it is looked at whether somebody who gave the journal
+/// up stands there (R5).
+#[test]
+fn on_a_full_store_too_a_journal_that_was_given_up_is_found_out_at_the_start() {
+    let mut bed = Bed::new(true);
+    paused().block_on(async {
+        let mut opened = open(&bed.config(), SEGMENT).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        opened.log.set_destage(false);
+        for n in 1..=40 {
+            let (seq, _) = commit(&mut opened.writer, n, FRAME).unwrap();
+            opened.log.sync(seq, SyncMode::Inline).await.unwrap();
+        }
+    });
+    bed.crash();
+    paused().block_on(async {
+        // Full before anything else is looked at, as some stores are.
+        let faulty = Faulty::new(Arc::new(bed.memory.clone()));
+        let config = LogConfig { store: Arc::new(faulty.clone()), ..bed.config() };
+        let header = Recovery::volume(&config).await.unwrap().unwrap();
+        let mut recovery = Recovery::begin(config, header, Start::NEW).await.unwrap();
+        while recovery.next().await.unwrap().is_some() {}
+        // Between our look and our seal somebody opens without this journal.
+        let mut other = bed.config();
+        other.journal = Some("/elsewhere".into());
+        other.abandon_journal = true;
+        other.holder = "the other one".into();
+        let opened = open(&other, SEGMENT).await.unwrap();
+        assert!(opened.records.is_empty());
+        faulty.add(Rule::always(Fault::Refuse(ErrorKind::Full)).of(Verb::Put));
+        match recovery.seal().await {
+            Err(LogError::Fenced { holder }) => assert!(holder.contains("the other"), "{holder}"),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
     });
 }
