@@ -72,6 +72,7 @@ smb_conf() {                       # smb_conf [LINES]: behind the last share, es
     log level = ${SMB_LOG_LEVEL:-1}
     max log size = 0
     passdb backend = tdbsam
+    ${SMB_GLOBAL:-}
     map to guest = never
     host msdfs = no
     getwd cache = no
