@@ -7,7 +7,7 @@
  * vfs_default does by way of other places (which are ours) stays empty: create_file, file_id_create,
  * fs_file_id, fstreaminfo, brl_*, strict_lock_check, translate_name, parent_pathname, connectpath,
  * fsctl, DOS attributes (they live in user.DOSATTRIB), NT ACLs (acl_xattr above us keeps them in
- * security.NTACL), audit_file, durable_*, compression, snap_*, dfs referrals.
+ * security.NTACL), audit_file, durable_cookie and _reconnect, compression, snap_*, dfs referrals.
  */
 #include "vfs_esker.h"
 
@@ -115,6 +115,19 @@ static bool never_force_aio(struct vfs_handle_struct *handle, struct files_struc
 	return false;
 }
 
+/* An open with byte-range locks is not kept for its client to come back: with `posix locking` Samba would
+ * refuse the reconnect only when it has opened the file again, and then end by an assertion of its own
+ * (vfs_default_durable_reconnect frees the files_struct with its descriptor, 4.17). Refused here, the
+ * handle is closed as without durability, and the client opens anew. */
+static NTSTATUS durable_disconnect(struct vfs_handle_struct *handle, struct files_struct *fsp,
+				   const DATA_BLOB cookie, TALLOC_CTX *mem, DATA_BLOB *new_cookie)
+{
+	if (fsp->current_lock_count > 0 && lp_posix_locking(fsp->conn->params)) {
+		return NT_STATUS_NOT_SUPPORTED;
+	}
+	return SMB_VFS_NEXT_DURABLE_DISCONNECT(handle, fsp, cookie, mem, new_cookie);
+}
+
 static struct vfs_fn_pointers table = {
 	.connect_fn = ek_connect_fn,
 	.disconnect_fn = ek_disconnect_fn,
@@ -173,6 +186,7 @@ static struct vfs_fn_pointers table = {
 	.offload_write_send_fn = ek_offload_write_send_fn,
 	.offload_write_recv_fn = ek_offload_write_recv_fn,
 
+	.durable_disconnect_fn = durable_disconnect,
 	.lock_fn = ek_lock_fn,
 	.getlock_fn = ek_getlock_fn,
 	.filesystem_sharemode_fn = no_sharemode,
