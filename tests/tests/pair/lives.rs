@@ -81,7 +81,9 @@ impl History {
         }
         while now(pair.v.tend()).unwrap() {}
         pair.compare();
-        self.states = vec![(pair.index.last_seq(), pair.m.clone())];
+        // As of what was found: the opening's own records, and those of the slices above, may go with
+        // the next death, and change nothing that the model knows.
+        self.states = vec![(last, pair.m.clone())];
         self.acknowledged = last;
     }
 }

@@ -435,7 +435,7 @@ impl Pair {
             offset *= 20; // leaves a hole
         }
         let (first, by) = (self.dice.roll(), self.dice.roll() | 1);
-        let byte = |n: u64| (first.wrapping_add(n * by) % 255).to_le_bytes()[0] + 1;
+        let byte = |n: u64| (first.wrapping_add(n.wrapping_mul(by)) % 255).to_le_bytes()[0] + 1;
         let data: Vec<u8> = (0..len as u64).map(byte).collect();
         let m = self.m.write(&cx.caller, mo, offset, &data);
         match now(self.v.write(cx, vo, offset as u64, Bytes::from(data))) {
