@@ -25,6 +25,7 @@ mod told;
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 pub use full::full;
@@ -87,6 +88,9 @@ impl Bed {
         let setup = Setup {
             store: Some(self.url.clone()),
             args: args.iter().map(ToString::to_string).collect(),
+            // A put that the last server had half sent when it was stopped may hold the store's lock
+            // on that object until the store has had enough of it.
+            patience: Some(Duration::from_secs(120)),
             ..Setup::default()
         };
         Esker::start(work, &setup).map_err(|e| format!("no server: {e}"))
