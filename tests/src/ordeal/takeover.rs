@@ -40,6 +40,10 @@ const STEPS: u64 = 8;
 /// Longest until a stopped server that goes on has refused all its clients.
 const FATE: Duration = Duration::from_secs(90);
 
+/// Longest that a call of the first is waited for: beyond the time for which it is stopped, in which a
+/// store may hold on to its half-sent put.
+const STOPPED: Duration = Duration::from_secs(200);
+
 /// How a volume keeps what is acknowledged, and what its taker has of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arm {
@@ -168,6 +172,9 @@ impl Chain {
         let goes_on = AtomicBool::new(false);
         let goes_on = &goes_on;
         let clients = hands.iter().map(|_| client(&first)).collect::<Outcome<Vec<_>>>()?;
+        for c in &clients {
+            c.conn.set_timeout(Some(STOPPED)).map_err(|e| format!("set_timeout: {e}"))?;
+        }
         let (second, ends) = std::thread::scope(|scope| {
             let at_work: Vec<_> = clients
                 .into_iter()
