@@ -39,6 +39,14 @@ enum What {
         /// How often, for each kind of volume.
         rounds: u64,
     },
+    /// Tokens end, and are forgotten.
+    Token {
+        /// How long it works with tokens that end.
+        seconds: u64,
+        /// Makes the store forget all tokens.
+        #[arg(long)]
+        forget: String,
+    },
     /// create, write of 10 MB, the timer, flush: in this order.
     Sequence,
 }
@@ -51,6 +59,7 @@ fn main() -> ExitCode {
         What::Lost { rounds } => ordeal::lost(rounds, args.seed),
         What::Full { more } => ordeal::full(more.as_deref()),
         What::TakeOver { rounds } => ordeal::take_over(rounds, args.seed),
+        What::Token { seconds, forget } => ordeal::token(seconds, &forget, args.seed),
         What::Sequence => ordeal::sequence(),
     };
     match outcome {

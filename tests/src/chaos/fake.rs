@@ -35,6 +35,8 @@ struct State {
     buckets: BTreeMap<String, BTreeMap<String, Object>>,
     quota: Option<u64>,
     puts: u64,
+    /// Access keys that it knows.
+    keys: Vec<String>,
 }
 
 impl State {
@@ -65,6 +67,7 @@ impl Fake {
     /// A store with these empty buckets on a free port of loopback.
     pub fn start(buckets: &[&str]) -> io::Result<Self> {
         let mut state = State::default();
+        state.keys.push(Self::KEY.to_owned());
         state.buckets.extend(buckets.iter().map(|b| ((*b).to_owned(), BTreeMap::new())));
         let state = Arc::new(Mutex::new(state));
         let (over, mut ends) = watch::channel(false);
@@ -94,6 +97,11 @@ impl Fake {
     /// Most bytes of all objects together from here on.
     pub fn quota(&self, bytes: Option<u64>) {
         self.state.lock().quota = bytes;
+    }
+
+    /// The access keys that it knows from here on: of all others it says that they have expired.
+    pub fn keys(&self, keys: &[String]) {
+        self.state.lock().keys = keys.to_vec();
     }
 
     /// Names of the objects in a bucket, in order.
@@ -192,11 +200,15 @@ fn xml(text: String) -> Answer {
 }
 
 fn answer(state: &mut State, head: &Head, body: &Bytes) -> Said {
-    let signed = format!("AWS4-HMAC-SHA256 Credential={}/", Fake::KEY);
-    match head.field("authorization") {
-        Some(value) if value.starts_with(&signed) => {}
-        Some(_) => return Err(Refusal(403, "InvalidAccessKeyId")),
-        None => return Err(Refusal(403, "AccessDenied")),
+    let signed = head.field("authorization").ok_or(Refusal(403, "AccessDenied"))?;
+    let key = signed.strip_prefix("AWS4-HMAC-SHA256 Credential=").and_then(|s| s.split_once('/'));
+    match key {
+        Some((key, _)) if state.keys.iter().any(|known| known == key) => {}
+        // Those of a role are temporary.
+        Some(_) if head.field("x-amz-security-token").is_some() => {
+            return Err(Refusal(400, "ExpiredToken"));
+        }
+        _ => return Err(Refusal(403, "InvalidAccessKeyId")),
     }
     digests(head, body)?;
     let path = head.path().trim_start_matches('/');

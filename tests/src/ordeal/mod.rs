@@ -20,6 +20,7 @@ mod kills;
 mod lost;
 mod sequence;
 mod takeover;
+mod token;
 mod told;
 
 use std::{
@@ -33,6 +34,7 @@ pub use kills::kills;
 pub use lost::lost;
 pub use sequence::sequence;
 pub use takeover::take_over;
+pub use token::token;
 
 use crate::server::{Esker, Setup};
 

@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
 
 mod counts;
+mod full;
 mod place;
 mod reads;
+mod role;
 mod starts;
 mod work;
 mod writes;

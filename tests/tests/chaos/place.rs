@@ -68,8 +68,15 @@ impl Backend {
         }
     }
 
-    /// The environment of a server that finds this store at `proxy`.
-    fn environment(&self, proxy: SocketAddr) -> Vec<String> {
+    /// The environment of a server that finds this store at `proxy`; an S3's credentials at `role`.
+    fn environment(&self, proxy: SocketAddr, role: Option<&str>) -> Vec<String> {
+        if let Some(url) = role {
+            return vec![
+                format!("AWS_ENDPOINT_URL=http://{proxy}"),
+                format!("AWS_CONTAINER_CREDENTIALS_FULL_URI={url}"),
+                "AWS_REGION=us-east-1".to_owned(),
+            ];
+        }
         let keys = match self {
             Self::Swift(_, path, [user, key]) => {
                 return vec![
@@ -117,6 +124,8 @@ pub struct Place {
     url: String,
     journal: bool,
     more: Vec<String>,
+    /// Where the server finds its credentials, if not in its environment.
+    role: Option<String>,
     /// Generation of the journal directory: a new one is empty.
     lives: AtomicU32,
     work: tempfile::TempDir,
@@ -134,7 +143,13 @@ impl Place {
         let work = tempfile::tempdir().unwrap();
         let more = if more.is_empty() { &["--flush-interval", "200ms"] } else { more };
         let more = more.iter().map(ToString::to_string).collect();
-        Self { store, proxy, url, journal, more, lives: AtomicU32::new(0), work }
+        let (role, lives) = (None, AtomicU32::new(0));
+        Self { store, proxy, url, journal, more, role, lives, work }
+    }
+
+    /// A service at `url` hands out the credentials.
+    pub fn role(&mut self, url: &str) {
+        self.role = Some(url.to_owned());
     }
 
     fn journal(&self) -> PathBuf {
@@ -143,9 +158,11 @@ impl Place {
 
     fn setup(&self) -> Setup {
         let mut wrap = vec!["env".to_owned()];
-        wrap.extend(self.store.environment(self.proxy.addr()));
-        let mut args = ["--memory", "64MiB"].map(str::to_owned).to_vec();
-        args.extend(self.more.clone());
+        wrap.extend(self.store.environment(self.proxy.addr(), self.role.as_deref()));
+        let mut args = self.more.clone();
+        if !args.iter().any(|arg| arg == "--memory") {
+            args.extend(["--memory", "64MiB"].map(str::to_owned));
+        }
         if self.journal {
             args.extend(["--journal".to_owned(), self.journal().display().to_string()]);
         }
@@ -185,7 +202,8 @@ impl Place {
     /// `esker check` of the volume, while no server runs.
     pub fn check(&self) -> Output {
         let mut cmd = Command::new("env");
-        cmd.args(self.store.environment(self.proxy.addr())).arg(binary().unwrap());
+        cmd.args(self.store.environment(self.proxy.addr(), self.role.as_deref()))
+            .arg(binary().unwrap());
         cmd.args(["check", &self.url]);
         if self.journal {
             cmd.arg("--journal").arg(self.journal());
