@@ -123,6 +123,12 @@ fn a_roles_credentials_are_renewed_before_they_end_and_when_they_have() {
     role.lives.store(LEAD + 2, Relaxed);
     let given = role.given();
     fake.keys(&[key(given + 1)]);
+    let ended = || {
+        work.steps(&server, 2).unwrap();
+        (role.given() > given).then_some(())
+    };
+    until(Duration::from_secs(60), ended)
+        .expect("what the store says has ended goes on being used");
     let renewed = || {
         work.steps(&server, 2).unwrap();
         let n = role.given();
