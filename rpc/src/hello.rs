@@ -13,7 +13,8 @@
 //! no proof can be turned around; the secret itself never travels. Without TLS this keeps strangers
 //! out, not listeners or tamperers: that is what TLS is for.
 
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 
 use crate::{
     types::{FileId, Label},
@@ -150,19 +151,10 @@ pub fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
 }
 
 fn hmac(key: &[u8], pieces: &[&[u8]]) -> [u8; 32] {
-    let mut block = [0; 64];
-    if key.len() > block.len() {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let mut inner = Sha256::new_with_prefix(block.map(|b| b ^ 0x36));
-    for piece in pieces {
-        inner.update(piece);
-    }
-    let mut outer = Sha256::new_with_prefix(block.map(|b| b ^ 0x5c));
-    outer.update(inner.finalize());
-    outer.finalize().into()
+    // A key of any length is one (RFC 2104 §3): there is no other error.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    pieces.iter().for_each(|piece| mac.update(piece));
+    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]
